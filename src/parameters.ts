@@ -3,6 +3,7 @@ import { PROMPT_SYNTAXES, type PromptSyntax } from './prompt/fragment.js'
 import { RESIZE_MODES, type ResizeMode } from './pictures/fit.js'
 import { MASK_MEANINGS, type MaskMeaning } from './pictures/mask-meaning.js'
 import { CANNY, PREPROCESSORS, type PreprocessorName } from './pictures/preprocessors.js'
+import { UPSCALERS, type Upscaler } from './upscalers.js'
 import { PRIORITIES, type Priority } from './priority.js'
 import { OutputFormat } from './schemas/format.js'
 
@@ -454,12 +455,20 @@ export const parameters = {
             maximum: 1000,
             description: 'Steps of the second pass before `strength`. Default: those of the first.'
           })
+        ),
+        upscaler: Type.Optional(
+          Type.Unsafe<Upscaler>({
+            type: 'string',
+            enum: [...UPSCALERS],
+            description:
+              "What enlarges the image: `bicubic` its pixels, the others its latents, as AUTOMATIC1111's upscalers of these names; they need a strength of about 0.5 or more. Default: bicubic."
+          })
         )
       },
       {
         additionalProperties: false,
         description:
-          'A second pass: each image is enlarged to this size with a bicubic filter and changed from there, like `image` with `strength`. `width` and `height` are the size of the first pass.'
+          'A second pass: each image is enlarged to this size and changed from there, like `image` with `strength`. `width` and `height` are the size of the first pass.'
       }
     ),
     omittable: true,

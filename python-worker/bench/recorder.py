@@ -11,6 +11,7 @@ from easel_worker.engine import (
     Engine,
     ImageSpec,
     Lane,
+    Latents,
     Merges,
     Pixels,
 )
@@ -66,11 +67,19 @@ class Recorder:
     def finish(self, lane: Lane) -> Pixels:
         """As the engine."""
         pixels = self._engine.finish(lane)
-        seed = lane.spec.seed
+        self._record(lane.spec.seed)
+        return pixels
+
+    def latents(self, lane: Lane) -> Latents:
+        """As the engine."""
+        latents = self._engine.latents(lane)
+        self._record(lane.spec.seed)
+        return latents
+
+    def _record(self, seed: int) -> None:
         begun, stepped = self._begun.pop(seed), self._stepped.pop(seed)
         line = {"seed": seed, "begun": begun, "stepped": stepped, "made": self._now()}
         self._lines.write(json.dumps(line) + "\n")
-        return pixels
 
     def preview(self, lane: Lane) -> Pixels | None:
         """As the engine."""

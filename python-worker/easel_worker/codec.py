@@ -141,8 +141,8 @@ def _binary_sizes(message: Message) -> list[int]:
     match message:
         case Generate():
             return [] if message.pictures is UNSET else [form.bytes for form in message.pictures]
-        case Result(width=width, height=height):
-            return [width * height * 3]
+        case Result(width=width, height=height, latents=latents):
+            return [width * height * 3 if latents is UNSET else latents.bytes]
         case Progress(preview=PreviewSize(width, height)):
             return [width * height * 3]
         case _:

@@ -33,6 +33,7 @@ from easel_worker.values import (
     OneTo4,
     OneTo8,
     OneTo64,
+    OutputType,
     Positive,
     Score,
     Seconds,
@@ -46,6 +47,7 @@ from easel_worker.values import (
     TopLeft,
     TriggerWord,
     Uint32,
+    Upscaler,
     Weight,
     Weighting,
 )
@@ -86,6 +88,9 @@ PICTURES_ONLY = "pictures_only"
 IMAGE_TO_IMAGE = "image_to_image"
 """The feature of an engine that can begin from a picture, at a later step of the schedule."""
 
+LATENTS = "latents"
+"""The feature of an engine whose images may be latents, and may begin from latents of any size."""
+
 INPAINTING = "inpainting"
 """The feature of an engine that can repaint the part of a picture that a mask marks."""
 
@@ -107,6 +112,7 @@ FEATURES = {
     EMBEDDINGS: ("embeddings", "pooled_at_end"),
     IMAGE_TO_IMAGE: ("image", "schedule_steps"),
     INPAINTING: ("mask",),
+    LATENTS: ("latents", "latents_upscaler", "output_type"),
     CONTROLS: ("controls",),
     IP_ADAPTERS: ("ip_adapters",),
     AESTHETIC_SCORE: ("aesthetic_score", "negative_aesthetic_score"),
@@ -133,6 +139,9 @@ LIMITED = {
 
 Pixels = NDArray[np.uint8]
 """RGB pixels, [height, width, 3]."""
+
+Latents = NDArray[np.float32]
+"""An image before the VAE decodes it, in the UNet's scale: [h, w, channels]."""
 
 
 @dataclass(frozen=True)
@@ -287,7 +296,8 @@ class Parameters:
     `guidance_rescale` is diffusers': how far a guided prediction's deviation moves to that of the
     unguided one. Absent sizes of SDXL's micro-conditioning are the image's own. Models with
     aesthetic scores have them in the place of the target size. With a `denoising_end` the refiner
-    does the steps from this share of the training timesteps on.
+    does the steps from this share of the training timesteps on. With an `output_type` the image is
+    not decoded. `latents_upscaler` scales the latents that an image begins from.
     """
 
     prompt: Tokens
@@ -321,6 +331,8 @@ class Parameters:
     sigmas: Sigmas | UnsetType = UNSET
     eta: Share | UnsetType = UNSET
     schedule_steps: Positive | UnsetType = UNSET
+    output_type: OutputType | UnsetType = UNSET
+    latents_upscaler: Upscaler | UnsetType = UNSET
     controls: Annotated[tuple[ControlUse, ...], OneTo4] | UnsetType = UNSET
     ip_adapters: Annotated[tuple[IpAdapterUse, ...], OneTo4] | UnsetType = UNSET
 
@@ -332,6 +344,8 @@ class ImageSpec(Parameters):
     Attributes:
         image: the picture that the image begins from, RGB and of the image's size.
         mask: where to repaint it, of one channel: 128 or more repaints, less keeps.
+        latents: what the image begins from instead of a picture, of any size: the bytes of float32
+            numbers, little-endian, in the UNet's scale.
         control_pictures: that of each of `controls`, RGB and of the image's size.
         ip_adapter_pictures: that of each of `ip_adapters`, RGB and of any size.
     """
@@ -340,6 +354,7 @@ class ImageSpec(Parameters):
     guidance_embedding: bool = False
     image: Picture | None = None
     mask: Picture | None = None
+    latents: Picture | None = None
     control_pictures: tuple[Picture, ...] = ()
     ip_adapter_pictures: tuple[Picture, ...] = ()
 
@@ -347,6 +362,11 @@ class ImageSpec(Parameters):
     def schedule_length(self) -> int:
         """How many steps the sampler's schedule has."""
         return self.steps if self.schedule_steps is UNSET else self.schedule_steps
+
+    @property
+    def begun(self) -> Picture | None:
+        """The picture or the latents that the image begins from."""
+        return self.image or self.latents
 
     @property
     def skipped_steps(self) -> int:
@@ -719,6 +739,13 @@ class Engine(Protocol):
 
         Raises:
             NotFinite: the last step or the decoder made numbers that are not finite.
+        """
+
+    def latents(self, lane: Lane) -> Latents:
+        """What `finish` would decode: the image of a lane whose spec has an `output_type`.
+
+        Raises:
+            NotFinite: the last step made numbers that are not finite.
         """
 
     def preview(self, lane: Lane) -> Pixels | None:

@@ -18,10 +18,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
+from msgspec import UNSET
 
 from easel_worker.admission import Room
 from easel_worker.departure import Departure
-from easel_worker.engine import Engine, Pixels
+from easel_worker.engine import Engine, Latents, Pixels
 from easel_worker.exit_status import ExitStatus
 from easel_worker.image import Image
 from easel_worker.logs import Logger
@@ -41,6 +42,7 @@ from easel_worker.protocol import (
     Bye,
     Cancel,
     Generate,
+    LatentsForm,
     PreviewSize,
     Progress,
     Result,
@@ -281,12 +283,17 @@ class Loop:
         self._progress(image, "decoding", image.spec.steps)
         with self._blaming(image):
             with self._meter.call("decode", [image]):
-                pixels = self._engine.finish(image.lane)
+                made = self._made(image)
             done = self._clock()
             self._pace.decoded(image.spec.size, done - start)
             self._attend(done=True)
             if not image.ended:
-                self._requests.finish(image, _result(image, pixels, done))
+                self._requests.finish(image, _result(image, made, done))
+
+    def _made(self, image: Image) -> Pixels | Latents:
+        if image.spec.output_type is UNSET:
+            return self._engine.finish(image.lane)
+        return self._engine.latents(image.lane)
 
     @contextmanager
     def _blaming(self, image: Image) -> Iterator[None]:
@@ -320,7 +327,9 @@ class Loop:
             self._vitals.memory(self._engine.memory())
 
 
-def _result(image: Image, pixels: Pixels, now: float) -> Result:
+def _result(image: Image, made: Pixels | Latents, now: float) -> Result:
+    height, width, channels = made.shape
+    latents = LatentsForm(width, height, channels * made.itemsize)
     return Result(
         id=image.request.id,
         image=image.index,
@@ -328,11 +337,12 @@ def _result(image: Image, pixels: Pixels, now: float) -> Result:
         width=image.spec.width,
         height=image.spec.height,
         timings=image.timings(now),
-        pixels=_bytes(pixels),
+        pixels=_bytes(made),
         used=used_by([image]),
+        latents=UNSET if image.spec.output_type is UNSET else latents,
     )
 
 
-def _bytes(pixels: Pixels) -> memoryview:
+def _bytes(pixels: Pixels | Latents) -> memoryview:
     """The pixels' own memory, so that sending does not copy them."""
     return np.ascontiguousarray(pixels).data.cast("B")

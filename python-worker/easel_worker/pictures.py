@@ -14,6 +14,9 @@ from easel_worker.values import Size
 MAX_OWN_SIDE = 1024
 """The longest side of a picture that has a size of its own."""
 
+LATENT_BYTES = 16
+"""The channels of latents as a picture: four float32 numbers, little-endian."""
+
 
 @dataclass(frozen=True)
 class Role:
@@ -35,6 +38,7 @@ class Role:
 ROLES = {
     "image": Role("image", 3),
     "mask": Role("mask", 1),
+    "latents": Role("latents", LATENT_BYTES, own_size=True),
     "control": Role("control_pictures", 3, each_of="controls"),
     "ip_adapter": Role("ip_adapter_pictures", 3, each_of="ip_adapters", own_size=True),
 }
@@ -82,7 +86,7 @@ def _check_form(name: str, form: PictureForm, request: Generate) -> None:
     if role.own_size:
         if max(size) > MAX_OWN_SIDE or form.channels != role.channels:
             raise InvalidRequest(
-                f"{name}: the picture for {role.each_of} must have {role.channels} channels and "
+                f"{name}: the {form.role} must have {role.channels} channels and "
                 f"sides of at most {MAX_OWN_SIDE}, and is {own}"
             )
         return

@@ -86,6 +86,23 @@ class PreviewSize:
 
 
 @dataclass(frozen=True, slots=True)
+class LatentsForm:
+    """What a RESULT's binary frame holds instead of pixels: float32 numbers, little-endian.
+
+    `channels` is their bytes in each place.
+    """
+
+    width: Positive
+    height: Positive
+    channels: Positive
+
+    @property
+    def bytes(self) -> int:
+        """How long the frame is."""
+        return self.width * self.height * self.channels
+
+
+@dataclass(frozen=True, slots=True)
 class Timings:
     """How long an image spent in each stage."""
 
@@ -167,7 +184,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Worker → gateway: one image is done. `pixels` holds width · height · 3 bytes."""
+    """Worker → gateway: one image is done.
+
+    `pixels` holds width · height · 3 bytes, or what `latents` says.
+    """
 
     kind: ClassVar[int] = 0x04
     id: Id
@@ -178,6 +198,7 @@ class Result:
     timings: Timings
     pixels: memoryview
     used: Used | UnsetType = UNSET
+    latents: LatentsForm | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True)

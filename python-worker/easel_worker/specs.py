@@ -79,6 +79,7 @@ def check(spec: ImageSpec, capabilities: Capabilities) -> None:
             _at_most(name, value, getattr(capabilities.limits, limit))
     _check_features(spec, capabilities)
     _check_schedule_steps(spec)
+    _check_latents(spec)
     if spec.guidance_start > spec.guidance_end:
         start, end = spec.guidance_start, spec.guidance_end
         raise InvalidRequest(f"guidance_start is {start}, which is after guidance_end, {end}")
@@ -86,7 +87,7 @@ def check(spec: ImageSpec, capabilities: Capabilities) -> None:
         raise InvalidRequest(
             "a guided image takes two rows and this worker has one: start it with --rows 2 or more"
         )
-    if PICTURES_ONLY in capabilities.features and spec.image is None:
+    if PICTURES_ONLY in capabilities.features and spec.begun is None:
         raise InvalidRequest(
             "this model changes pictures and makes none from text alone: send a picture with the "
             "role image"
@@ -141,10 +142,20 @@ def _check_schedule_steps(spec: ImageSpec) -> None:
         raise InvalidRequest(
             f"schedule_steps is {spec.schedule_steps}, which is less than steps, {spec.steps}"
         )
-    if spec.skipped_steps and spec.image is None:
+    if spec.skipped_steps and spec.begun is None:
         raise InvalidRequest(
-            "schedule_steps is more than steps, which needs a picture with the role image"
+            "schedule_steps is more than steps, which needs a picture with the role image or "
+            "latents"
         )
+
+
+def _check_latents(spec: ImageSpec) -> None:
+    if spec.latents is not None and spec.image is not None:
+        raise InvalidRequest(
+            "an image begins from a picture with the role image or latents, not both"
+        )
+    if (spec.latents is None) != (spec.latents_upscaler is UNSET):
+        raise InvalidRequest("latents_upscaler and a picture with the role latents need each other")
 
 
 def _check_refined(spec: ImageSpec) -> None:

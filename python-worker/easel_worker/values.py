@@ -41,6 +41,19 @@ TriggerWord = Annotated[str, Meta(max_length=100)]
 Weighting = Literal["a1111", "compel"]
 """How a prompt's weights are applied."""
 
+OutputType = Literal["latent"]
+"""What an image is, if not pixels."""
+
+Upscaler = Literal[
+    "latent",
+    "latent-antialiased",
+    "latent-bicubic",
+    "latent-bicubic-antialiased",
+    "latent-nearest",
+    "latent-nearest-exact",
+]
+"""How latents are brought to another size."""
+
 Spacing = Literal["leading", "trailing", "linspace"]
 Sigma = Annotated[float, Meta(ge=0, le=1e6)]
 

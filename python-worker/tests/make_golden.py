@@ -134,6 +134,7 @@ LEAST_HEADER: Header = {
 }
 IMAGE: Header = {"role": "image", "width": 3, "height": 2, "channels": 3}
 MASK: Header = {"role": "mask", "width": 3, "height": 2, "channels": 1}
+LATENTS: Header = {"role": "latents", "width": 2, "height": 3, "channels": 16}
 SMALL: Header = {"width": 3, "height": 2}
 CONTROL_PICTURE: Header = IMAGE | {"role": "control"}
 STYLE: Header = {"role": "ip_adapter", "width": 2, "height": 4, "channels": 3}
@@ -267,6 +268,17 @@ WRITTEN: dict[str, tuple[type[p.Message], Header]] = {
         p.Generate,
         GENERATE_HEADER | SMALL | {"steps": 12, "schedule_steps": 40, "pictures": [IMAGE]},
     ),
+    "generate-latent-output": (p.Generate, GENERATE_HEADER | {"output_type": "latent"}),
+    "generate-latents": (
+        p.Generate,
+        GENERATE_HEADER
+        | {
+            "steps": 12,
+            "schedule_steps": 40,
+            "latents_upscaler": "latent-nearest-exact",
+            "pictures": [LATENTS],
+        },
+    ),
     "generate-mask": (p.Generate, GENERATE_HEADER | SMALL | {"pictures": [IMAGE, MASK]}),
     "generate-controls": (
         p.Generate,
@@ -330,6 +342,9 @@ GOOD_TO_GATEWAY: dict[str, p.FromWorker] = {
     "progress-preview": p.Progress("7f3a.1", 1, "denoising", 15, 40, p.PreviewSize(3, 2), PIXELS),
     "result": p.Result("7f3a.1", 1, 4294967295, 3, 2, TIMINGS, PIXELS),
     "result-used": p.Result("7f3a.1", 1, 4294967295, 3, 2, TIMINGS, PIXELS, USED),
+    "result-latents": p.Result(
+        "7f3a.1", 1, 7, 3, 2, TIMINGS, bytes(range(32)), latents=p.LatentsForm(2, 1, 16)
+    ),
     "failed-used": p.Failed("7f3a.1", "cancelled", "cancelled by the gateway", USED),
     "failed": p.Failed("7f3a.1", "invalid", "größer als erlaubt: 4096×4096"),
     "bye": p.Bye("the worker got a signal"),
@@ -549,6 +564,12 @@ def _bad_headers() -> Iterator[Golden]:
             HELLO_HEADER,
             {"embeddings": [EMBEDDING | {"vectors": 0}]},
         ),
+        "generate-unknown-upscaler": (
+            p.Generate,
+            GENERATE_HEADER,
+            {"latents_upscaler": "bicubic"},
+        ),
+        "generate-unknown-output-type": (p.Generate, GENERATE_HEADER, {"output_type": "pil"}),
         "generate-unknown-weighting": (p.Generate, GENERATE_HEADER, {"weighting": "sd"}),
         "generate-weight-of-1001": (
             p.Generate,
@@ -585,10 +606,13 @@ def _bad_headers() -> Iterator[Golden]:
 def _bad_binaries() -> Iterator[Golden]:
     result = _frames(GOOD_TO_GATEWAY["result"])
     preview = _frames(GOOD_TO_GATEWAY["progress-preview"])
+    latents = _frames(GOOD_TO_GATEWAY["result-latents"])
     cases = {
         "result-without-pixels": ("binary_count", result[:2]),
         "result-with-two-pictures": ("binary_count", [*result, PIXELS]),
         "result-pixels-short": ("binary_size", [*result[:2], PIXELS[:-1]]),
+        "result-latents-short": ("binary_size", [*latents[:2], latents[2][:-1]]),
+        "result-latents-as-pixels": ("binary_size", [*latents[:2], PIXELS]),
         "preview-without-pixels": ("binary_count", preview[:2]),
         "preview-pixels-long": ("binary_size", [*preview[:2], PIXELS + b"\0"]),
     }

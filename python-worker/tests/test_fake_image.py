@@ -108,6 +108,11 @@ def test_pictures_are_named_by_their_digests() -> None:
     image, mask = (hashlib.sha256(frame).hexdigest() for frame in request.frames)
     text = canonical_text(spec_of(request, 1))
     assert text == f"{plain}|schedule_steps=10|pictures=image:{image};mask:{mask}"
+    more = {"latents_upscaler": "latent-nearest", "output_type": "latent"}
+    scaled = with_pictures(generate("a", **more), "latents")
+    digest = hashlib.sha256(scaled.frames[0]).hexdigest()
+    named = f"output_type=latent|latents_upscaler=latent-nearest|pictures=latents:{digest}"
+    assert canonical_text(spec_of(scaled, 1)) == f"{plain}|{named}"
     whole = canonical_text(spec_of(with_pictures(generate("a", schedule_steps=4), "image"), 1))
     assert whole.startswith(f"{plain}|pictures=image:")
 

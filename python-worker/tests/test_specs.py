@@ -20,6 +20,7 @@ from easel_worker.engine import (
 )
 from easel_worker.fake.engine import FakeEngine
 from easel_worker.fake.options import Options
+from easel_worker.protocol import PictureForm
 from easel_worker.specs import hello, specs
 from easel_worker.values import Size
 from tests.support.samples import SMALL, generate, spec_of, token_ids, with_pictures
@@ -181,7 +182,15 @@ def test_specs_have_the_pictures() -> None:
         (["mask"], {}, "a mask comes after the image that it repaints"),
         (["image", "image"], {}, "there are two pictures with the role 'image'"),
         (["image"], {"width": 32, "height": 32}, "the image must be 32x32 with 3 channels, and is"),
-        (["control", "image"], {}, "the roles of pictures come in the order image, mask, control"),
+        (["control", "image"], {}, "the roles of pictures come in the order image, mask, latents"),
+        (["latents"], {}, "latents_upscaler and a picture with the role latents need each other"),
+        ([], {"latents_upscaler": "latent"}, "need each other"),
+        (
+            ["image", "latents"],
+            {"latents_upscaler": "latent"},
+            "the role image or latents, not both",
+        ),
+        (["latents", "latents"], {"latents_upscaler": "latent"}, "there are two pictures with the"),
         (["image", "control"], {}, "controls has 0 entries, so pictures .* control, and has 1"),
         (["ip_adapter"], {}, "ip_adapters has 0 entries, so pictures .* ip_adapter, and has 1"),
         (["image"], {"schedule_steps": 3}, "schedule_steps is 3, which is less than steps, 4"),
@@ -206,11 +215,28 @@ def test_a_picture_has_the_channels_of_its_role() -> None:
     for forms, message in {
         (replace(mask, role="image"),): "the image must be 64x48 with 3 channels, .* with 1",
         (image, replace(image, role="mask")): "the mask must be 64x48 with 1 channels, .* with 3",
-        (replace(image, role="style"),): "'style' is not one of image, mask, control, ip_adapter",
+        (replace(image, role="style"),): "'style' is not one of image, mask, latents, control",
     }.items():
         frames = tuple(memoryview(bytes(form.bytes)) for form in forms)
         with pytest.raises(InvalidRequest, match=message):
             specs(replace(request, pictures=forms, frames=frames), capabilities())
+
+
+def test_latents_have_a_size_of_their_own() -> None:
+    more = {"latents_upscaler": "latent", "schedule_steps": 9, "output_type": "latent"}
+    request = with_pictures(generate("a", **more), "latents")
+    (spec,) = specs(request, capabilities())
+    assert spec.latents is not None
+    assert spec.latents.pixels.shape == (48, 64, 16)
+    assert (spec.output_type, spec.skipped_steps) == ("latent", 5)
+    form = PictureForm("latents", 1025, 1, 16)
+    wide = replace(request, pictures=(form,), frames=(memoryview(bytes(form.bytes)),))
+    with pytest.raises(InvalidRequest, match="the latents must have 16 channels and sides of at"):
+        specs(wide, capabilities())
+    able = capabilities()
+    old = replace(able, features=tuple(each for each in able.features if each != "latents"))
+    with pytest.raises(InvalidRequest, match="does not support latents: leave out latents and"):
+        specs(request, old)
 
 
 def test_a_model_that_only_changes_pictures_needs_one() -> None:

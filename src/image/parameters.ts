@@ -1,5 +1,6 @@
 import type { Format } from './formats.js'
 import { parametersWith } from '../parameters.js'
+import { type Upscaler, UPSCALER_NAMES, UPSCALERS } from '../upscalers.js'
 import { PROMPT_SYNTAXES } from '../prompt/fragment.js'
 import type { Recipe } from './recipe.js'
 import { samplerOf, schedulerOf } from './samplers.js'
@@ -34,27 +35,31 @@ export function settingsText(recipe: Recipe): string {
   ].join(', ')
 }
 
-/** The filter that enlarges images for a second pass. No upscaler of the web UI has this name. */
-export const UPSCALER = 'Bicubic'
-
 function hiresSettings({ hires, num_inference_steps: first }: Recipe): string[] {
   if (hires === undefined) return []
-  const { width, height, strength, num_inference_steps: steps = first } = hires
+  const { width, height, strength, num_inference_steps: steps = first, upscaler = 'bicubic' } = hires
   return [
     ...setting('Denoising strength', strength),
     `Hires resize: ${width}x${height}`,
     `Hires steps: ${steps}`,
-    `Hires upscaler: ${UPSCALER}`
+    `Hires upscaler: ${UPSCALER_NAMES[upscaler]}`
   ]
 }
 
 /** The second pass that a text describes; none if another upscaler made it, whose pixels would differ. */
 function hiresIn(settings: Parts['settings']): Pick<Recipe, 'hires'> {
   const size = /^(\d{1,5})x(\d{1,5})$/.exec(settings['Hires resize'] ?? '')
-  if (size === null || settings['Hires upscaler'] !== UPSCALER) return {}
+  const upscaler = upscalerNamed(settings['Hires upscaler'])
+  if (size === null || upscaler === undefined) return {}
   const [, width, height] = size.map(Number)
   const [strength, steps] = [Number(settings['Denoising strength']), Number(settings['Hires steps'])]
-  return { hires: { width: width!, height: height!, strength, num_inference_steps: steps } }
+  const named = upscaler === 'bicubic' ? {} : { upscaler }
+  return { hires: { width: width!, height: height!, strength, num_inference_steps: steps, ...named } }
+}
+
+/** The upscaler of a name in the web UI, in any case; undefined for one that is not here. */
+export function upscalerNamed(name: string | undefined): Upscaler | undefined {
+  return UPSCALERS.find((upscaler) => UPSCALER_NAMES[upscaler].toLowerCase() === name?.toLowerCase())
 }
 
 /** A model's digest as AUTOMATIC1111 shortens its hashes. */

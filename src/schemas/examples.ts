@@ -205,6 +205,7 @@ export const sdapiExamples = {
   },
   sampler: { name: 'DPM++ 2M', aliases: ['dpmpp_2m'], options: { scheduler: 'karras' } },
   scheduler: { name: 'karras', label: 'Karras', aliases: null, default_rho: 7, need_inner_model: false },
+  latentMode: { name: 'Latent (bicubic)' },
   upscaler: { name: 'Bicubic', model_name: null, model_path: null, model_url: null, scale: null },
   model: {
     title: 'stable-diffusion-xl-base-1.0',

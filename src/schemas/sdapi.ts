@@ -135,7 +135,8 @@ export const SdapiTxt2ImgRequest = Type.Object(
     hr_upscaler: maybe(
       Type.String({
         maxLength: 256,
-        description: 'Bicubic, or Lanczos or None, which mean the same here. Default: Bicubic.'
+        description:
+          'Bicubic, or Lanczos or None, which mean the same here; or one of GET /sdapi/v1/latent-upscale-modes. Default: Bicubic.'
       })
     ),
     hr_second_pass_steps: maybe(
@@ -244,6 +245,11 @@ export const SdapiScheduler = Type.Object(
     need_inner_model: Type.Boolean()
   },
   { $id: 'SdapiScheduler' }
+)
+
+export const SdapiLatentMode = Type.Object(
+  { name: Type.String({ description: 'What hr_upscaler takes.' }) },
+  { $id: 'SdapiLatentMode' }
 )
 
 export const SdapiUpscaler = Type.Object(

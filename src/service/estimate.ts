@@ -1,5 +1,6 @@
 import { type ChipSeconds, total } from '../workers/chip-ledger.js'
-import { NO_PIXELS, type Plan } from './planner.js'
+import type { Plan } from './planner.js'
+import { NOTHING_YET } from './second-pass.js'
 
 /** What a request would use, and when it would be done. Undefined is unknown. */
 export interface Estimate {
@@ -16,7 +17,7 @@ export function estimateOf({ model: { served }, job, second, share }: Plan): Est
   const alone = served.secondsLeft(job.scheduler, steps)
   const passes = [
     served.chipSecondsFor(job),
-    ...(second === undefined ? [] : job.seeds.map((_, index) => served.chipSecondsFor(second.job(index, NO_PIXELS))))
+    ...(second === undefined ? [] : job.seeds.map((_, index) => served.chipSecondsFor(second.job(index, NOTHING_YET))))
   ]
   const known = passes.flatMap((used) => used ?? [])
   return {

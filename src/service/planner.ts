@@ -15,11 +15,8 @@ import { shareOf } from './share.js'
 import { tokenizePrompts } from './prompt-job.js'
 import { checkEmbeddings } from './refined.js'
 import { type Resolved, resolveRequest, seedsOf } from './resolve.js'
-import { type SecondPass, secondPassOf } from './second-pass.js'
+import { firstPassWireOf, NOTHING_YET, type SecondPass, secondPassOf } from './second-pass.js'
 import { startWireOf } from './starts.js'
-
-/** Pixels of a job that is only looked at. */
-export const NO_PIXELS = new Uint8Array()
 
 /** Everything decided about a request. */
 export interface Plan {
@@ -86,6 +83,7 @@ export class Planner {
       seeds: seedsOf(resolved),
       ...wireOf(resolved),
       ...startWireOf(resolved),
+      ...firstPassWireOf(resolved),
       ...conditionsWireOf(resolved),
       ...(resolved.loras === undefined ? {} : { loras: resolved.loras }),
       preview_every: request.preview_interval ?? 0,
@@ -111,7 +109,7 @@ export class Planner {
   refuseUnlessPossible({ model, job, second, share, timeout, size }: Plan): void {
     const { admission } = this.#options
     admission.refuseUnlessOneWorker(model, job)
-    if (second !== undefined) admission.refuseUnlessOneWorker(model, second.job(0, NO_PIXELS), 'hires')
+    if (second !== undefined) admission.refuseUnlessOneWorker(model, second.job(0, NOTHING_YET), 'hires')
     admission.refuseUnlessInTime(model, { ...job, steps: job.steps + (second?.steps ?? 0) }, share, timeout)
     admission.refuseUnlessRoom(size)
   }

@@ -8,14 +8,14 @@ import type { Format } from '../image/formats.js'
 import type { Recipe } from '../image/recipe.js'
 import type { MemoryBudget } from '../memory.js'
 import type { Defaults } from '../parameters.js'
-import { rgbOf } from '../pictures/pixels.js'
+import { rgbOf, type Size } from '../pictures/pixels.js'
 import type { PictureReader } from '../pictures/reader.js'
 import type { Timings } from '../workers/protocol.js'
 import { type Decided, recipeOf } from './decisions.js'
 import type { Overlay } from './preparer.js'
 import type { ImageFile, Run, RunTimings } from './run.js'
 import type { RunMemory } from './run-memory.js'
-import type { SecondPass } from './second-pass.js'
+import type { Begun, SecondPass } from './second-pass.js'
 
 export interface RunExecutorOptions {
   encoder: ImageEncoder
@@ -100,9 +100,9 @@ export class RunExecutor {
   /** Runs the second pass over an image, on the weights that made it. @param start of the request, in ms */
   async #enlarged(execution: Execution, first: RawImage, index: number, start: number): Promise<RawImage> {
     const { run, model, job, share, second, timeout } = execution
-    const { size, steps, job: jobOf } = second!
-    const enlarged = await this.#options.pictures.scale(rgbOf(first, first.pixels), size)
-    const [made] = await model.generate(jobOf(index, enlarged.data), {
+    const { size, steps, fromLatents, job: jobOf } = second!
+    const begun = fromLatents ? first : await this.#scaled(first, size)
+    const [made] = await model.generate(jobOf(index, begun), {
       id: randomUUID(),
       timeout: timeout - (performance.now() - start),
       signal: run.signal,
@@ -119,6 +119,11 @@ export class RunExecutor {
       }
     })
     return { ...made!, timings: sum(first.timings, made!.timings), used: usedBy([first, made!]) }
+  }
+
+  async #scaled(first: RawImage, size: Size): Promise<Begun> {
+    const { data } = await this.#options.pictures.scale(rgbOf(first, first.pixels), size)
+    return { pixels: data, latents: undefined }
   }
 
   #progress({ run, model, job }: Execution, { image, stage, step, of, preview }: JobProgress): void {

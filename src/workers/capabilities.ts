@@ -56,10 +56,14 @@ const LORAS = 'loras'
 /** The feature of workers whose programs take the vectors of embeddings. */
 export const EMBEDDINGS = 'embeddings'
 
+/** The feature of workers that give an image's latents, and begin images from latents of any size. */
+export const LATENTS = 'latents'
+
 /** The feature that each role of a picture needs. A worker without it does not read messages with pictures. */
 export const PICTURE_FEATURES = {
   image: 'image_to_image',
   mask: 'inpainting',
+  latents: LATENTS,
   control: 'controls',
   ip_adapter: 'ip_adapters'
 } as const
@@ -74,6 +78,7 @@ export function canRun(hello: Hello, job: Pick<Job, 'width' | 'height'> & Partia
     hasControls(hello, job) &&
     hasIpAdapters(hello, job) &&
     takesPictures(hello, job) &&
+    (job.output_type === undefined || (hello.features ?? []).includes(LATENTS)) &&
     OPTIONAL.every((parameter) => allows(hello, parameter, (job as Record<string, unknown>)[parameter.wire]))
   )
 }
@@ -105,6 +110,7 @@ export function fieldInTheWay(hellos: readonly Hello[], job: Job): string | unde
     ['embeddings', { ...job, embeddings: [] }],
     ['controls', withoutPictures({ ...job, controls: [] }, 'control')],
     ['ip_adapters', withoutPictures({ ...job, ip_adapters: [] }, 'ip_adapter')],
+    ['hires', withoutLatents(job)],
     ['mask_image', withoutPictures(job, 'mask')],
     ['image', withoutPictures(job, 'image', 'mask')],
     ...OPTIONAL.map(({ name, wire }): [string, Job] => [name, { ...job, [wire]: undefined }]),
@@ -112,6 +118,12 @@ export function fieldInTheWay(hellos: readonly Hello[], job: Job): string | unde
     ['prompt', withPrompts(job, (tokens) => ({ ...tokens, ids: tokens.ids.slice(0, 1) }))]
   ]
   return reduced.find(([, less]) => chanceOf(hellos, less) !== 'never')?.[0]
+}
+
+/** Without what a second pass from latents adds to either pass. */
+function withoutLatents(job: Job): Job {
+  const { output_type: _type, latents_upscaler: _upscaler, ...rest } = job
+  return withoutPictures(rest, 'latents')
 }
 
 function withoutPictures(job: Job, ...roles: (keyof typeof PICTURE_FEATURES)[]): Job {

@@ -66,15 +66,20 @@ function parseHeader(frame: Uint8Array | undefined): object {
 }
 
 function withBinary(kind: WorkerKind, header: any, binary: readonly Uint8Array[]): WorkerMessage {
-  const picture: { width: number; height: number } | undefined =
-    kind === 'RESULT' ? header : kind === 'PROGRESS' ? header.preview : undefined
+  const picture = pictureIn(kind, header)
   const expected = picture === undefined ? 0 : 1
   if (binary.length !== expected)
     throw new MalformedMessage('binary_count', `${kind} with ${binary.length} binary frames, expected ${expected}`)
   if (picture === undefined) return { kind, header } as WorkerMessage
   const pixels = binary[0]!
-  const bytes = picture.width * picture.height * 3
+  const bytes = picture.width * picture.height * picture.channels
   if (pixels.length !== bytes)
     throw new MalformedMessage('binary_size', `${kind} with ${pixels.length} bytes of pixels, expected ${bytes}`)
   return { kind, header, pixels } as WorkerMessage
+}
+
+/** What a message's binary frame holds; undefined if it has none. */
+function pictureIn(kind: WorkerKind, header: any): { width: number; height: number; channels: number } | undefined {
+  if (kind === 'RESULT') return header.latents ?? { ...header, channels: 3 }
+  return kind === 'PROGRESS' && header.preview !== undefined ? { ...header.preview, channels: 3 } : undefined
 }

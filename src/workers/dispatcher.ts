@@ -461,16 +461,22 @@ export class Dispatcher {
     used: ChipSeconds | undefined
   ): void {
     const { task } = assignment
-    const { image, seed, width, height, timings } = result
-    if (seed !== task.job.seeds[image] || width !== task.job.width || height !== task.job.height) {
-      task.fail('internal', 'the worker returned an image with a different seed or size than requested')
+    const { image, seed, width, height, timings, latents } = result
+    const asked = task.job.output_type !== undefined
+    if (
+      seed !== task.job.seeds[image] ||
+      width !== task.job.width ||
+      height !== task.job.height ||
+      asked !== (latents !== undefined)
+    ) {
+      task.fail('internal', 'the worker returned an image with a different seed, size or type than requested')
       this.#options.send(assignment.worker, { kind: 'CANCEL', header: { id } })
       this.#release(id)
       return
     }
     // A duplicate RESULT: count the image once.
     if (!assignment.undelivered.delete(image)) return
-    task.image(image, { seed, width, height, pixels, timings, model, used })
+    task.image(image, { seed, width, height, pixels, latents, timings, model, used })
     if (used !== undefined) this.#options.learn(task.job, used)
     this.#options.forecast.overheadTook((timings.encode_ms + timings.decode_ms) / 1000)
     if (assignment.undelivered.size === 0) this.#release(id)

@@ -1,6 +1,6 @@
 import type { ChipSeconds } from './chip-ledger.js'
 import type { Weights } from './models.js'
-import type { Generate, Progress, Timings } from './protocol.js'
+import type { Generate, Progress, Result, Timings } from './protocol.js'
 
 /** A request as the pool sees it: token ids, numbers and pixels, no text. GENERATE without the fields of one attempt. */
 export type Job = Omit<Generate, 'id' | 'timeout_ms' | 'tenant'> & {
@@ -13,8 +13,10 @@ export interface RawImage {
   readonly seed: number
   readonly width: number
   readonly height: number
-  /** RGB, width · height · 3 bytes. */
+  /** RGB, width · height · 3 bytes; or latents. */
   readonly pixels: Uint8Array
+  /** The form of `pixels` if they are latents, which the job's `output_type` asked for. */
+  readonly latents: Result['latents']
   readonly timings: Timings
   /** The weights of the worker that made it. */
   readonly model: Weights

@@ -76,14 +76,14 @@ export function nominalChipSeconds(job: Job, { embedded, evaluations }: Extent):
 
 /** How often one image of a job needs each kind of work. */
 function countsOf(job: Job, { embedded, evaluations }: Extent): [Work, number][] {
-  const { steps, preview_every: every = 0 } = job
+  const { steps, preview_every: every = 0, output_type: output } = job
   // No preview after the last step.
   const previews = every === 0 ? 0 : Math.floor((steps - 1) / every)
   const counts: Record<Work, number> = {
     encode: 1,
     denoise: rowSteps(job, embedded) * evaluations,
     preview: previews,
-    decode: 1
+    decode: output === undefined ? 1 : 0
   }
   return WORK.map((work) => [work, counts[work]])
 }
@@ -97,8 +97,9 @@ function kindOf({
   ip_adapters: adapters,
   cache_interval: cache = 1,
   denoising_end: end = 1,
+  latents_upscaler: upscaler,
   pictures
 }: Job): string {
   const conditions = [controls?.length ?? 0, adapters?.length ?? 0, pictures?.length ?? 0]
-  return [width, height, prompt.ids.length, cache, end, ...conditions].join()
+  return [width, height, prompt.ids.length, cache, end, upscaler, ...conditions].join()
 }

@@ -12,6 +12,7 @@ import {
   type Preset as PresetValues,
   type ValueOf
 } from '../parameters.js'
+import { LATENT_UPSCALERS } from '../upscalers.js'
 
 /**
  * The wire protocol, versions 1 and 2. protocol/README.md explains the fields. After a change here, regenerate
@@ -161,9 +162,9 @@ export type IpAdapterUse = Static<typeof IpAdapterUse>
 
 const PictureForm = Type.Object(
   {
-    role: Type.Unsafe<'image' | 'mask' | 'control' | 'ip_adapter'>({
+    role: Type.Unsafe<'image' | 'mask' | 'latents' | 'control' | 'ip_adapter'>({
       ...Name,
-      description: 'image, mask, control or ip_adapter'
+      description: 'image, mask, latents, control or ip_adapter'
     }),
     width: Positive,
     height: Positive,
@@ -172,6 +173,11 @@ const PictureForm = Type.Object(
   { description: 'What a binary frame holds: width · height · channels bytes' }
 )
 export type PictureForm = Static<typeof PictureForm>
+
+const LatentsForm = Type.Object(
+  { width: Positive, height: Positive, channels: Positive },
+  { description: 'What the binary frame holds instead of pixels: width · height · channels bytes of float32 numbers' }
+)
 
 const Timings = Type.Object({
   queue_ms: Milliseconds,
@@ -369,7 +375,8 @@ const RESULT = Type.Object(
     width: Positive,
     height: Positive,
     timings: Timings,
-    used: Type.Optional(Used)
+    used: Type.Optional(Used),
+    latents: Type.Optional(LatentsForm)
   },
   { description: '0x04, worker to gateway: one finished image; one binary frame' }
 )
@@ -426,6 +433,8 @@ const GENERATE = Type.Object(
     embeddings: Type.Optional(listOf(EmbeddingUse, { minItems: 1, maxItems: MAX_EMBEDDINGS })),
     pooled_at_end: Type.Optional(Type.Boolean()),
     schedule_steps: Type.Optional(Positive),
+    output_type: Type.Optional(oneOf('latent')),
+    latents_upscaler: Type.Optional(oneOf(...LATENT_UPSCALERS)),
     controls: Type.Optional(listOf(ControlUse, { minItems: 1, maxItems: MAX_CONTROLS })),
     ip_adapters: Type.Optional(listOf(IpAdapterUse, { minItems: 1, maxItems: MAX_CONTROLS })),
     pictures: Type.Optional(listOf(PictureForm, { minItems: 1, maxItems: MAX_PICTURES })),

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import sharp from 'sharp'
 import { root } from '../../tools/run.mjs'
-import { fakePixels, jobDigest } from '../support/fake-text.mjs'
+import { fakeLatents, fakePixels, jobDigest } from '../support/fake-text.mjs'
 import { ADAPTERS, digestOf, EMBEDDINGS, LORAS, NETS } from './random-requests.mjs'
 
 /** What the prompts of a run may use. */
@@ -96,20 +96,18 @@ export async function pictureChecker() {
  * The job of a second pass.
  *
  * @param {import('../support/fake-text.mjs').FakeJob} first
- * @param {{ width: number, height: number, strength: number }} hires
+ * @param {{ width: number, height: number, strength: number, upscaler?: string }} hires
  * @param {(pixels: object, size: object, mode: string) => Promise<{ data: Buffer }>} resized the gateway's
  */
-async function secondOf(first, { width, height, strength }, resized) {
+async function secondOf(first, { width, height, strength, upscaler }, resized) {
+  const second = { ...first, width, height, steps: Math.trunc(first.steps * strength), schedule_steps: first.steps }
+  if (upscaler !== undefined) {
+    const pictures = [{ role: 'latents', pixels: fakeLatents({ ...first, output_type: 'latent' }) }]
+    return { ...second, latents_upscaler: upscaler, pictures }
+  }
   const made = { width: first.width, height: first.height, channels: 3, data: fakePixels(first) }
   const { data } = await resized(made, { width, height }, 'default')
-  return {
-    ...first,
-    width,
-    height,
-    steps: Math.trunc(first.steps * strength),
-    schedule_steps: first.steps,
-    pictures: [{ role: 'image', pixels: data }]
-  }
+  return { ...second, pictures: [{ role: 'image', pixels: data }] }
 }
 
 /** @param {{ name: keyof typeof import('./random-requests.mjs').LORAS, weight: number }} use */

@@ -60,7 +60,7 @@ const FOLLOWING = new Set(['control', 'all'])
  * - `invalid`: sends an invalid request.
  *
  * @typedef {'wait' | 'leave' | 'retry' | 'repeat' | 'reuse' | 'invalid'} Manner
- * @typedef {{ prompt: string, negative_prompt?: string, seed?: number, num_inference_steps: number, guidance_scale: number, width: number, height: number, scheduler: string, loras?: { name: keyof typeof LORAS, weight: number }[], hires?: { width: number, height: number, strength: number }, strength?: number, controls?: Control[], ip_adapters?: { name: keyof typeof ADAPTERS, scale: number }[] }} Body
+ * @typedef {{ prompt: string, negative_prompt?: string, seed?: number, num_inference_steps: number, guidance_scale: number, width: number, height: number, scheduler: string, loras?: { name: keyof typeof LORAS, weight: number }[], hires?: { width: number, height: number, strength: number, upscaler?: string }, strength?: number, controls?: Control[], ip_adapters?: { name: keyof typeof ADAPTERS, scale: number }[] }} Body
  * @typedef {{ name: keyof typeof NETS, preprocessor?: 'canny' | 'lineart', controlnet_conditioning_scale: number }} Control
  * @typedef {{ image?: Buffer, mask_image?: Buffer, controls: Buffer[], ip_adapters: Buffer[] }} Pictures raw pixels of the image's size: RGB, and one channel for the mask
  * @typedef {{ index: number, manner: Manner, body: Body, pictures: Pictures, form: boolean, key: string | undefined }} Plan form: sent as a form and not as JSON
@@ -98,7 +98,9 @@ export function planRequest(index, run, random) {
     height,
     scheduler: pick(['euler', 'ddim', 'dpmpp_2m']),
     ...(kind === 'lora' ? { loras: [{ name: pick(Object.keys(LORAS)), weight: pick([0.5, 1]) }] } : {}),
-    ...(kind === 'hires' ? { hires: hiresOf(pick(SIZES), pick([0.5, 0.75, 1])) } : {}),
+    ...(kind === 'hires'
+      ? { hires: hiresOf(pick(SIZES), pick([0.5, 0.75, 1]), pick([undefined, 'latent', 'latent-nearest-exact'])) }
+      : {}),
     ...(STARTED.has(kind) ? { strength: pick([0.5, 0.75, 1]) } : {}),
     ...(FOLLOWING.has(kind) ? followedBy(pick) : {})
   }
@@ -111,9 +113,10 @@ export function planRequest(index, run, random) {
 /**
  * @param {[number, number]} size
  * @param {number} strength
+ * @param {string | undefined} upscaler
  */
-function hiresOf([width, height], strength) {
-  return { width, height, strength }
+function hiresOf([width, height], strength, upscaler) {
+  return { width, height, strength, ...(upscaler === undefined ? {} : { upscaler }) }
 }
 
 /**

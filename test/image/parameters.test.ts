@@ -101,6 +101,10 @@ describe("AUTOMATIC1111's parameters", () => {
     expect(text).toContain('Denoising strength: 0.5, Hires resize: 96x64, Hires steps: 12, Hires upscaler: Bicubic')
     expect(recipeOfParameters(text, 'png')!.hires).toEqual(hires)
     expect(recipeOfParameters(text.replace('Bicubic', 'Lanczos'), 'png')).not.toHaveProperty('hires')
+    const latent = { ...hires, upscaler: 'latent-nearest-exact' as const }
+    const named = parametersText({ ...recipe, hires: latent })
+    expect(named).toContain('Hires upscaler: Latent (nearest-exact), ')
+    expect(recipeOfParameters(named, 'png')!.hires).toEqual(latent)
     const sameSteps = { ...recipe, hires: { width: 96, height: 64, strength: 0.5 } }
     expect(parametersText(sameSteps)).toContain('Hires steps: 20')
   })

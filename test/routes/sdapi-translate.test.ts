@@ -321,6 +321,16 @@ describe('secondPassOf', () => {
       { hr_second_pass_steps: 0, denoising_strength: null },
       { width: 128, height: 192 }
     ],
+    ...(
+      [
+        ['Latent', 'latent'],
+        ['Latent (antialiased)', 'latent-antialiased'],
+        ['Latent (bicubic)', 'latent-bicubic'],
+        ['Latent (bicubic antialiased)', 'latent-bicubic-antialiased'],
+        ['Latent (nearest)', 'latent-nearest'],
+        ['latent (Nearest-exact)', 'latent-nearest-exact']
+      ] as const
+    ).map(([hr_upscaler, upscaler]): [object, object] => [{ hr_upscaler }, { width: 128, height: 192, upscaler }]),
     ...['Bicubic', 'Lanczos', 'None', 'lanczos', '', null].map((hr_upscaler): [object, object] => [
       { hr_upscaler },
       { width: 128, height: 192 }
@@ -335,7 +345,7 @@ describe('secondPassOf', () => {
   })
 
   it('refuses upscalers that are not here by their names', () => {
-    for (const hr_upscaler of ['Latent', 'Latent (nearest-exact)', 'Nearest', '4x-UltraSharp', 'R-ESRGAN 4x+'])
+    for (const hr_upscaler of ['Latent (lanczos)', 'Nearest', '4x-UltraSharp', 'R-ESRGAN 4x+'])
       expect(refusal(() => second({ hr_upscaler }))).toMatchObject({
         code: 'UNSUPPORTED_FEATURE',
         field: 'hr_upscaler',

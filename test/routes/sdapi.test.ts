@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import sharp from 'sharp'
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { loadOptions } from '../../src/gateway-options.js'
+import { LATENT_UPSCALERS, UPSCALER_NAMES } from '../../src/upscalers.js'
 import { pngChunk, pngWith } from '../support/image-files.js'
 import { drawn } from '../support/pictures.js'
 import { generate, idle, type RunningServer, shareServer, startReadyServer, startServer } from '../support/server.js'
@@ -156,7 +157,8 @@ describe('SillyTavern', () => {
       expect.arrayContaining(['automatic', 'karras', 'normal', 'simple', 'sgm_uniform'])
     )
     expect(await names('/upscalers')).toEqual(['Bicubic'])
-    for (const path of ['/latent-upscale-modes', '/sd-vae']) expect(await get(path)).toEqual([])
+    expect(await names('/latent-upscale-modes')).toEqual(LATENT_UPSCALERS.map((each) => UPSCALER_NAMES[each]))
+    expect(await get('/sd-vae')).toEqual([])
     // It also asks for what only Forge has, and takes the list above if that fails.
     expect((await fetch(at('/sd-modules'), { headers })).status).toBe(404)
     expect(await get('/options')).not.toHaveProperty('forge_preset')
@@ -201,8 +203,8 @@ describe('SillyTavern', () => {
     expect(await detail({ alwayson_scripts })).toBe(
       'alwayson_scripts: "ADetailer" must be left out: Easel has no scripts or extensions besides controlnet'
     )
-    expect(await detail({ enable_hr: true })).toMatch(
-      /^hr_upscaler must be Bicubic, Lanczos or None, .* here, not "Latent": /
+    expect(await detail({ enable_hr: true, hr_upscaler: '4x-UltraSharp' })).toMatch(
+      /^hr_upscaler must be one of Bicubic, Latent, .*, not "4x-UltraSharp": Easel has no upscaling models/
     )
     expect(await detail({ override_settings: { sd_vae: 'x.pt' } })).toMatch(
       /^override_settings.sd_vae must be Automatic/
@@ -247,6 +249,12 @@ describe('POST /sdapi/v1/txt2img', () => {
     const { infotexts, ...rest } = JSON.parse(info) as Record<string, any>
     expect(rest).toMatchObject({ width: 512, height: 512, denoising_strength: 0.7 })
     expect(infotexts[0]).toContain('Denoising strength: 0.7, Hires resize: 1024x1024, Hires steps: 10')
+
+    const latent = await made({ ...first, enable_hr: true, hr_upscaler: 'Latent (nearest-exact)' })
+    expect(latent.images).toEqual(
+      await ours({ ...our, hires: { width: 1024, height: 1024, upscaler: 'latent-nearest-exact' } })
+    )
+    expect(JSON.parse(latent.info)['infotexts'][0]).toContain('Hires upscaler: Latent (nearest-exact)')
 
     const second = { hr_resize_x: 1024, denoising_strength: 0.5, hr_second_pass_steps: 6 }
     expect((await made({ ...first, enable_hr: true, ...second })).images).toEqual(

@@ -24,6 +24,8 @@ type FakeJob = Pick<
       | 'loras'
       | 'controls'
       | 'ip_adapters'
+      | 'output_type'
+      | 'latents_upscaler'
     >
   > & { seed: number; pictures?: readonly { role: string; pixels: Uint8Array }[]; schedule_steps?: number }
 

@@ -44,6 +44,8 @@ import { createHash } from 'node:crypto'
  * @property {readonly { name: string, digest: string, first_id: number }[]} [embeddings]
  * @property {boolean} [pooled_at_end]
  * @property {number} [schedule_steps]
+ * @property {'latent'} [output_type]
+ * @property {string} [latents_upscaler]
  * @property {readonly { name: string, digest: string, scale: number, start?: number, end?: number }[]} [controls]
  * @property {readonly { name: string, digest: string, scale: number }[]} [ip_adapters]
  * @property {readonly { role: string, pixels: Uint8Array }[]} [pictures] in the order of the wire
@@ -77,6 +79,8 @@ export function canonicalText({
   embeddings,
   pooled_at_end = false,
   schedule_steps = steps,
+  output_type,
+  latents_upscaler,
   controls = [],
   ip_adapters = [],
   pictures = [],
@@ -127,6 +131,8 @@ export function canonicalText({
       'ip_adapters',
       ip_adapters.map((use) => [use, [use.scale]])
     ),
+    ...(output_type === undefined ? [] : [`output_type=${output_type}`]),
+    ...(latents_upscaler === undefined ? [] : [`latents_upscaler=${latents_upscaler}`]),
     ...picturesText(pictures)
   ].join('|')
 }
@@ -252,4 +258,15 @@ export function fakePixels(job, weights = '') {
   }
   d.copy(pixels, 0)
   return pixels
+}
+
+/**
+ * The latents of a job with an output_type, as easel_worker/fake/image.py defines them.
+ *
+ * @param {FakeJob} job
+ * @param {string} [weights] the worker's --fake-weights
+ */
+export function fakeLatents(job, weights = '') {
+  const { width, height } = job
+  return Buffer.alloc(Math.floor(width / 8) * Math.floor(height / 8) * 16, jobDigest(job, weights))
 }

@@ -57,6 +57,21 @@ describe('the second pass', () => {
     expect(own.equals(Buffer.from(await (await generate(server, { ...body, hires })).arrayBuffer()))).toBe(true)
   })
 
+  it('begins from latents where the form says so, and a file restores that', async () => {
+    const visitor = await entered()
+    await visitor.write({ prompt: 'a fox', seed: 3, num_inference_steps: 10 })
+    await visitor.page.locator('#hires').selectOption('128×96')
+    await visitor.page.locator('#hires_upscaler').selectOption('latents, nearest-exact')
+    const made = await madeBy(visitor)
+    const body = { prompt: 'a fox', negative_prompt: '', seed: 3, num_inference_steps: 10, width: 64, height: 64 }
+    const same = await generate(server, { ...body, hires: { ...LARGE, upscaler: 'latent-nearest-exact' } })
+    expect(made.equals(Buffer.from(await same.arrayBuffer()))).toBe(true)
+    await visitor.sees(visitor.page.locator('#placard-facts'), /enlarged from 64×64 as latent-nearest-exact/)
+    await visitor.page.locator('#hires_upscaler').selectOption('')
+    await visitor.button('Use these settings').click()
+    expect(await visitor.page.locator('#hires_upscaler').inputValue()).toBe('latent-nearest-exact')
+  })
+
   it('is restored from a file, from the history and after a reload', async () => {
     const hires = { ...LARGE, num_inference_steps: 8, strength: 0.5 }
     const request = { prompt: 'kept', seed: 4, num_inference_steps: 6, width: 32, height: 48, hires }

@@ -22,6 +22,7 @@ from easel_worker.engine import (
     IMAGE_TO_IMAGE,
     INPAINTING,
     IP_ADAPTERS,
+    LATENTS,
     LORAS,
     READING,
     REFINER,
@@ -33,6 +34,7 @@ from easel_worker.engine import (
     ImageSpec,
     InvalidRequest,
     Lane,
+    Latents,
     Limits,
     Merges,
     ModelInfo,
@@ -51,7 +53,7 @@ from easel_worker.fake.files import (
     fake_ip_adapters,
     fake_loras,
 )
-from easel_worker.fake.image import canonical_text, picture
+from easel_worker.fake.image import canonical_text, latents, picture
 from easel_worker.fake.options import Fault, Options
 from easel_worker.timeline import Timeline
 from easel_worker.tokenizer_digest import tokenizer_info
@@ -196,7 +198,9 @@ class FakeEngine:
             REFINER: self._options.refiner,
         }
         absent = {feature for feature, folder in folders.items() if folder is None}
-        return absent if self._options.image_inputs else absent | {IMAGE_TO_IMAGE, INPAINTING}
+        return (
+            absent if self._options.image_inputs else absent | {IMAGE_TO_IMAGE, INPAINTING, LATENTS}
+        )
 
     @property
     def adapter_sets(self) -> int:
@@ -240,12 +244,20 @@ class FakeEngine:
 
     def finish(self, lane: Lane) -> Pixels:
         """Take `fake_decode_ms` and draw the picture."""
-        if lane.step != lane.spec.steps:
-            raise ValueError(f"finish() after {lane.step} of {lane.spec.steps} steps")
-        self._settle(lane)
+        self._end(lane)
         self._take(self._options.fake_decode_ms)
         self._fault("decode", lane.spec.seed)
         return picture(self._text(lane.spec), *lane.spec.size)
+
+    def latents(self, lane: Lane) -> Latents:
+        """The latents of the spec's text. They take no time."""
+        self._end(lane)
+        return latents(self._text(lane.spec), *lane.spec.size)
+
+    def _end(self, lane: Lane) -> None:
+        if lane.step != lane.spec.steps:
+            raise ValueError(f"the end after {lane.step} of {lane.spec.steps} steps")
+        self._settle(lane)
 
     def preview(self, lane: Lane) -> Pixels:
         """The picture of the spec's text plus `|` and the step, an eighth of the size."""

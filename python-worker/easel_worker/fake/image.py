@@ -23,10 +23,11 @@ from easel_worker.engine import (
     MICRO_CONDITIONING,
     ControlUse,
     ImageSpec,
+    Latents,
     Pixels,
     Tokens,
 )
-from easel_worker.pictures import ROLES
+from easel_worker.pictures import LATENT_BYTES, ROLES
 
 
 def canonical_text(spec: ImageSpec) -> str:
@@ -38,7 +39,7 @@ def canonical_text(spec: ImageSpec) -> str:
     and guidance_end in thousandths, and cache_interval. If the request has a weighting, these three
     and one more always follow: see `_weighting`. If it has a schedule, one more field follows: see
     `_schedule`. The last fields are optional too: see `_conditions`,
-    `_refiner`, `_loras`, `_embeddings`, `_schedule_steps`, `_controls` and `_pictures`.
+    `_refiner`, `_loras`, `_embeddings`, `_schedule_steps`, `_controls`, `_latents` and `_pictures`.
     """
     negative = ("-", "-") if spec.negative is None else _lists(spec.negative)
     fields = (
@@ -61,6 +62,7 @@ def canonical_text(spec: ImageSpec) -> str:
         *_embeddings(spec),
         *_schedule_steps(spec),
         *_controls(spec),
+        *_latents(spec),
         *_pictures(spec),
     )
     return "|".join(map(str, fields))
@@ -87,6 +89,12 @@ def picture(text: str, width: int, height: int) -> Pixels:
     pixels += down[:, None]
     pixels.reshape(-1)[: len(d)] = d[: pixels.size]
     return pixels.reshape(height, width, 3)
+
+
+def latents(text: str, width: int, height: int) -> Latents:
+    """The latents of a text, [height / 8, width / 8, 4]: their bytes are its digest, repeated."""
+    digest = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
+    return np.resize(digest, (height // 8, width // 8, LATENT_BYTES)).view("<f4")
 
 
 def _refinements(spec: ImageSpec) -> tuple[int, ...]:
@@ -211,6 +219,12 @@ def _controls(spec: ImageSpec) -> tuple[str, ...]:
             parts.append(_joined((use.name, use.digest, *map(_thousandths, numbers))))
         named.append(f"{field}={';'.join(parts)}")
     return tuple(named)
+
+
+def _latents(spec: ImageSpec) -> tuple[str, ...]:
+    """`output_type=` and `latents_upscaler=`, each if the spec has it."""
+    named = {"output_type": spec.output_type, "latents_upscaler": spec.latents_upscaler}
+    return tuple(f"{name}={value}" for name, value in named.items() if value is not UNSET)
 
 
 def _pictures(spec: ImageSpec) -> tuple[str, ...]:

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from easel_worker.engine import ImageSpec, Picture, Tokens
+from easel_worker.values import Upscaler
 from parity import cases, stub_tokenizer
 from parity.cases import Case
 from parity.schedulers.cases import EDM, EDM_SCHEDULERS, SCHEDULERS, SDXL
@@ -30,6 +31,19 @@ UNIPC = {"_class_name": "UniPCMultistepScheduler"}
 
 
 @dataclass(frozen=True)
+class Hires:
+    """A second pass, from the latents of the first one.
+
+    Attributes:
+        upscaler: our name of how they are scaled.
+        first: width and height of the first pass in latents.
+    """
+
+    upscaler: Upscaler
+    first: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class PipelineCase:
     """An image to make.
 
@@ -43,6 +57,7 @@ class PipelineCase:
             `timestep_spacing` as a setting of the scheduler.
         strength: of an image that begins from a picture; None to begin from noise.
         masked: whether it repaints only a part of the picture.
+        hires: of the second pass of an image without a picture; `strength` is that pass's.
     """
 
     name: str
@@ -60,6 +75,14 @@ class PipelineCase:
     seed: int = 20
     strength: float | None = None
     masked: bool = False
+    hires: "Hires | None" = None
+
+    @property
+    def first_pass(self) -> "PipelineCase":
+        """The first pass of an image with a second one, whose latents that one begins from."""
+        if self.hires is None:
+            raise ValueError(f"{self.name} has one pass")
+        return replace(self, size=self.hires.first, strength=None, hires=None)
 
     @property
     def scheduler_config(self) -> dict[str, Any]:
@@ -80,7 +103,8 @@ class PipelineCase:
     def engine(self) -> str:
         """A key of the engine: cases with the same key differ only in their specs."""
         pictures = self.strength is not None or self.inpainting
-        own = self.zeros_for_no_negative, self.size, pictures
+        first = None if self.hires is None else self.hires.first
+        own = self.zeros_for_no_negative, self.size, pictures, first
         return f"{self.model.name} {self.settings} {own}"
 
     @property
@@ -118,7 +142,7 @@ class PipelineCase:
         return {"steps": run, "schedule_steps": self.steps}
 
     def _pictures(self) -> dict[str, Picture]:
-        if self.strength is None:
+        if self.strength is None or self.hires is not None:
             return {}
         image = Picture("image", self.picture())
         return (
@@ -433,3 +457,19 @@ REFINER_CASES = tuple(
     case for number, case in enumerate(refiner_cases()) if number % 5 == 0 or "-" in case.name
 )
 """The same for the refiner."""
+
+
+def hires_cases() -> Iterator[PipelineCase]:
+    """Images with a second pass that begins from scaled latents: all modes, also made smaller."""
+    plain = PipelineCase("", BASE, guidance=3.0, settings=UNIPC, size=(12, 12))
+    samplers = "euler", "dpmpp_2m_karras", "ddim", "heun", "euler_ancestral", "unipc"
+    for upscaler, scheduler, strength in zip(get_args(Upscaler), samplers, _HIRES, strict=True):
+        for first in ((8, 8), (14, 9)):
+            name = f"hires {upscaler} {scheduler} {strength} from {first[0]}x{first[1]}"
+            hires = Hires(upscaler, first)
+            yield replace(plain, name=name, scheduler=scheduler, strength=strength, hires=hires)
+
+
+_HIRES = (0.7, 0.3, 0.6, 0.85, 1.0, 0.5)
+
+HIRES_CASES = tuple(hires_cases())

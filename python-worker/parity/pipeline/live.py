@@ -21,6 +21,7 @@ from parity.pipeline.cases import (
     PICTURE_CASES,
     PIPELINE_CASES,
     PipelineCase,
+    hires_cases,
     inpainting_cases,
     picture_cases,
     refiner_cases,
@@ -38,6 +39,7 @@ def compare(seed: int) -> Iterator[Comparison]:
         *picture_cases(),
         *inpainting_cases(),
         *refiner_cases(),
+        *hires_cases(),
     )
     seeded = [replace(case, seed=seed, prompt=f"{case.prompt} {seed}") for case in all_cases]
     for number, (_, cases) in enumerate(groupby(seeded, lambda case: case.engine)):

@@ -18,6 +18,7 @@ from parity import golden, reference
 from parity.components.make_goldens import FOLDER, PACKAGES
 from parity.pipeline import reference as reference_pipeline
 from parity.pipeline.cases import (
+    HIRES_CASES,
     INPAINTING_CASES,
     PICTURE_CASES,
     PIPELINE_CASES,
@@ -25,7 +26,7 @@ from parity.pipeline.cases import (
     PipelineCase,
 )
 
-ALL = (*PIPELINE_CASES, *PICTURE_CASES, *INPAINTING_CASES, *REFINER_CASES)
+ALL = (*PIPELINE_CASES, *PICTURE_CASES, *INPAINTING_CASES, *REFINER_CASES, *HIRES_CASES)
 TARGET = Path(__file__).parents[2] / "tests/goldens/pipelines.npz"
 
 

@@ -1,17 +1,20 @@
 """Runs our engine on pipeline cases."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from easel_worker.engine import ImageSpec, Pixels
+from easel_worker.engine import ImageSpec, Picture, Pixels
 from easel_worker.sdxl.serving.compilation import Compiler
 from easel_worker.sdxl.serving.engine import SdxlEngine
+from easel_worker.sdxl.serving.lanes import SdxlLane
 from easel_worker.sdxl.serving.options import Options
+from easel_worker.values import Size
 from parity.compile_once import CompileOnce
-from parity.pipeline.cases import PipelineCase
+from parity.pipeline.cases import Hires, PipelineCase
 
 LIMIT = 1.0
 """The largest difference of a value from diffusers', in 8-bit steps."""
@@ -57,6 +60,7 @@ def engine_for(
         controlnets=controlnets,
         ip_adapters=ip_adapters,
         refiner=refiner,
+        sizes=None if case.hires is None else [Size(*case.first_pass.pixels)],
     )
     engine = SdxlEngine(folder, options, compiler=compiler or CompileOnce())
     engine.warm(lambda _: None)
@@ -65,6 +69,8 @@ def engine_for(
 
 def run(case: PipelineCase, engine: SdxlEngine) -> Pixels:
     """Return our engine's image of a case, [H, W, 3]."""
+    if case.hires is not None:
+        return _two_passes(case, case.hires, engine)
     return make(engine, case.spec(), case.noise(), case.posterior())
 
 
@@ -78,10 +84,28 @@ def make(
 
     `posterior` is the noise of its picture's latents.
     """
+    return engine.finish(_run(engine, spec, noise, posterior))
+
+
+def _two_passes(case: PipelineCase, hires: Hires, engine: SdxlEngine) -> Pixels:
+    first = case.first_pass
+    wanted = replace(first.spec(), output_type="latent")
+    latents = engine.latents(_run(engine, wanted, first.noise(), None))
+    begun = Picture("latents", latents.astype("<f4").view(np.uint8))
+    spec = replace(case.spec(), latents=begun, latents_upscaler=hires.upscaler)
+    return make(engine, spec, case.noise())
+
+
+def _run(
+    engine: SdxlEngine,
+    spec: ImageSpec,
+    noise: NDArray[np.float32],
+    posterior: NDArray[np.float32] | None,
+) -> SdxlLane:
     lane = engine.start(spec, noise=noise, posterior=posterior)
     while lane.step < spec.steps:
         engine.step([lane])
-    return engine.finish(lane)
+    return lane
 
 
 def difference(ours: Pixels, theirs: Pixels) -> float:

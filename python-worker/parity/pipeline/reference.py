@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from easel_worker.sdxl.serving.programs import draw_noise
-from parity.pipeline.cases import PipelineCase
+from easel_worker.values import Upscaler
+from parity.pipeline.cases import Hires, PipelineCase
 from parity.reference import Model
 from parity.schedulers.reference import scheduler_of
 
@@ -96,7 +97,48 @@ class _Inpainting(StableDiffusionXLInpaintPipeline):
 
 def run(case: PipelineCase, models: Mapping[str, Model]) -> NDArray[np.uint8]:
     """Return diffusers' image, [H, W, 3]."""
+    if case.hires is not None:
+        return _two_passes(case, case.hires, models)
     return call(case, pipeline_of(case, models))
+
+
+MODES = {
+    "latent": ("bilinear", False),
+    "latent-antialiased": ("bilinear", True),
+    "latent-bicubic": ("bicubic", False),
+    "latent-bicubic-antialiased": ("bicubic", True),
+    "latent-nearest": ("nearest", False),
+    "latent-nearest-exact": ("nearest-exact", False),
+}
+"""Torch's arguments for each of our names.
+
+https://github.com/AUTOMATIC1111/stable-diffusion-webui/blob/v1.10.1/modules/shared.py
+"""
+
+
+def scaled(
+    latents: NDArray[np.float32], height: int, width: int, upscaler: Upscaler
+) -> NDArray[np.float32]:
+    """Return latents [h, w, channels] as torch scales them."""
+    mode, antialias = MODES[upscaler]
+    made = torch.nn.functional.interpolate(
+        _in_torch(latents), size=(height, width), mode=mode, antialias=antialias
+    )
+    return made[0].numpy().transpose(1, 2, 0)
+
+
+def _two_passes(case: PipelineCase, hires: Hires, models: Mapping[str, Model]) -> NDArray[np.uint8]:
+    """AUTOMATIC1111's second pass with an upscaler of latents, by diffusers' pipelines.
+
+    https://github.com/AUTOMATIC1111/stable-diffusion-webui/blob/v1.10.1/modules/processing.py#L1372
+    """
+    first = case.first_pass
+    latents = images(first, pipeline_of(first, models), output="latent", **beginning(first))
+    small = latents[0].numpy().transpose(1, 2, 0)
+    width, height = case.size
+    begun = _in_torch(scaled(small, height, width, hires.upscaler))
+    given = beginning(case) | {"image": begun}
+    return np.asarray(images(case, pipeline_of(case, models), **given)[0])
 
 
 def call(case: PipelineCase, pipeline: Any, **more: Any) -> NDArray[np.uint8]:

@@ -81,6 +81,9 @@ PICTURES = replace(
         with_size("image", "mask"),
         with_size("image", "mask", schedule_steps=6, preview_every=1),
         with_size("image", "mask", schedule_steps=9, guidance_end=0.5, cache_interval=2),
+        with_size("latents", latents_upscaler="latent-bicubic", schedule_steps=6),
+        with_size("latents", latents_upscaler="latent-nearest", output_type="latent"),
+        {"output_type": "latent", "preview_every": 1},
     ),
 )
 

@@ -104,6 +104,17 @@ def test_an_image_from_text_is_one_whose_picture_is_all_repainted(engine: SdxlEn
     assert not np.array_equal(make(engine, from_picture(mask=ALL)), from_text)
 
 
+def test_latents_are_all_repainted_as_a_picture_is(engine: SdxlEngine) -> None:
+    """Both UNet inputs are those of an image without a mask; only the first sample differs."""
+    small = np.random.default_rng(0).standard_normal((3, 5, 4), "<f4").view(np.uint8)
+    begun = Picture("latents", small)
+    wanted = spec(steps=3, schedule_steps=6, latents=begun, latents_upscaler="latent-bicubic")
+    lane, other = engine.start(wanted), engine.start(from_picture())
+    assert np.array_equal(np.asarray(lane.inpainting), np.asarray(other.inpainting))
+    assert not np.array_equal(lane.state.sample, other.state.sample)
+    assert make(engine, wanted).shape == make(engine, from_picture()).shape
+
+
 def test_previews_and_unguided_steps(engine: SdxlEngine) -> None:
     wanted = from_picture(mask=LEFT, guidance_end=0.5, cache_interval=2)
     lane = engine.start(wanted)

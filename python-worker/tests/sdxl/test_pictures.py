@@ -177,6 +177,39 @@ def test_latents_that_are_not_finite_fail_their_image_alone(folder: Path, tmp_pa
     assert make(broken, spec()).shape == (HEIGHT, WIDTH, 3)
 
 
+def test_an_image_that_begins_from_latents_of_its_size_is_noised_as_a_picture_is(
+    engine: SdxlEngine,
+) -> None:
+    lane = engine.start(from_picture(mask=mask(half())))
+    assert lane.background is not None
+    known = np.asarray(lane.background.latents)
+    begun = Picture("latents", known.astype("<f4").view(np.uint8))
+    same = from_picture(image=None, latents=begun, latents_upscaler="latent-nearest-exact")
+    assert np.array_equal(make(engine, same), make(engine, from_picture()))
+    small = Picture("small", np.ascontiguousarray(known[:2, :5]).astype("<f4").view(np.uint8))
+    images = [
+        make(engine, replace(same, latents=small, latents_upscaler=upscaler))
+        for upscaler in ("latent", "latent-bicubic", "latent-nearest")
+    ]
+    assert len({image.tobytes() for image in images}) == 3
+
+
+def test_latents_are_what_the_image_would_be_decoded_from(engine: SdxlEngine, folder: Path) -> None:
+    four = start(folder, devices=jax.devices()[:4], image_inputs=True)
+    made = []
+    for each in (engine, four):
+        lane = each.start(spec(output_type="latent"))
+        with pytest.raises(ValueError, match="has steps left"):
+            each.latents(lane)
+        while lane.step < 4:
+            each.step([lane])
+        made.append(each.latents(lane))
+        assert np.array_equal(each.finish(lane), make(each, spec()))
+    assert made[0].shape == (HEIGHT // SCALE, WIDTH // SCALE, 4)
+    assert made[0].dtype == np.float32
+    assert np.array_equal(*made)
+
+
 def test_a_worker_may_leave_pictures_out(engine: SdxlEngine, folder: Path) -> None:
     without = start(folder)
     assert not {IMAGE_TO_IMAGE, INPAINTING} & set(without.capabilities.features)

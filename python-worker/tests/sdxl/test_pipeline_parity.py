@@ -9,6 +9,7 @@ import pytest
 
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from parity.pipeline.cases import (
+    HIRES_CASES,
     INPAINTING_CASES,
     PICTURE_CASES,
     PIPELINE_CASES,
@@ -26,7 +27,7 @@ from parity.pipeline.ours import (
 from tests.sdxl.conftest import FolderMaker
 from tests.sdxl.engines import COMPILER
 
-ALL = (*PIPELINE_CASES, *PICTURE_CASES, *INPAINTING_CASES, *REFINER_CASES)
+ALL = (*PIPELINE_CASES, *PICTURE_CASES, *INPAINTING_CASES, *REFINER_CASES, *HIRES_CASES)
 GOLDEN = Path(__file__).parents[1] / "goldens" / "pipelines.npz"
 
 EngineMaker = Callable[[PipelineCase], SdxlEngine]

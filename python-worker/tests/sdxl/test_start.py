@@ -14,6 +14,7 @@ from easel_worker.engine import (
     COMPILING,
     IMAGE_TO_IMAGE,
     INPAINTING,
+    LATENTS,
     PROMPT_WEIGHTS,
     InvalidRequest,
 )
@@ -221,18 +222,17 @@ def test_pictures_are_offered_last_and_for_all_sizes(
     engine = cold(folder, chunks=2, pictures=True)
     engine.warm(lambda _: None)
     until(lambda: engine.capabilities.limits.max_chunks == 2)
-    assert hello(engine.capabilities, "w").coming_features == (IMAGE_TO_IMAGE, INPAINTING)
+    assert hello(engine.capabilities, "w").coming_features == (IMAGE_TO_IMAGE, INPAINTING, LATENTS)
     request = with_pictures(generate("r", width=16, height=8, prompt=tokens("x")), "image")
     with pytest.raises(InvalidRequest, match="does not support image_to_image"):
         specs(request, engine.capabilities)
     go_on.set()
     until(lambda: not engine.capabilities.coming_features)
-    assert {IMAGE_TO_IMAGE, INPAINTING} < set(engine.capabilities.features)
+    assert {IMAGE_TO_IMAGE, INPAINTING, LATENTS} < set(engine.capabilities.features)
     assert specs(request, engine.capabilities)[0].image is not None
     names = [program.name for program in engine.capabilities.programs]
-    assert names[-6:] == [
-        f"{name} {size}" for size in SIZES for name in ("picture noise", "picture", "picture blend")
-    ]
+    kinds = ("picture noise", "picture", "picture latents", "picture blend")
+    assert names[-8:] == [f"{name} {size}" for size in SIZES for name in kinds]
 
 
 def test_pictures_whose_programs_cannot_be_compiled_are_not_offered(
@@ -243,9 +243,9 @@ def test_pictures_whose_programs_cannot_be_compiled_are_not_offered(
     engine = cold(folder, pictures=True)
     engine.warm(said.append)
     until(lambda: not engine.capabilities.coming_features)
-    assert not {IMAGE_TO_IMAGE, INPAINTING} & set(engine.capabilities.features)
+    assert not {IMAGE_TO_IMAGE, INPAINTING, LATENTS} & set(engine.capabilities.features)
     assert engine.capabilities.sizes == SIZES
-    wrong = "image_to_image and inpainting is not offered: RESOURCE_EX"
+    wrong = "image_to_image and inpainting and latents is not offered: RESOURCE_EX"
     assert any(line.startswith(wrong) for line in said)
 
 

@@ -39,13 +39,18 @@ def generate(request: str, *seeds: int, **changes: Any) -> Generate:
 
 
 def with_pictures(request: Generate, *roles: str) -> Generate:
-    """Return the request with random pictures of these roles, all of the image's size."""
+    """Return the request with random pictures of these roles, all of the image's size.
+
+    Latents have random numbers near 0, and as many places as the image has pixels.
+    """
     rng = np.random.default_rng(len(roles))
     forms, frames = [], []
     for role in roles:
         form = PictureForm(role, request.width, request.height, ROLES[role].channels)
         forms.append(form)
-        frames.append(memoryview(rng.bytes(form.bytes)))
+        numbers = rng.standard_normal(form.bytes // 4, "<f4")  # random bytes may be NaN
+        made = numbers.tobytes() if role == "latents" else rng.bytes(form.bytes)
+        frames.append(memoryview(made))
     return dataclasses.replace(request, pictures=tuple(forms), frames=tuple(frames))
 
 

@@ -4,6 +4,7 @@ import { sdapiExamples } from '../../schemas/examples.js'
 import { ref } from '../../schemas/ref.js'
 import {
   SdapiEmbeddings,
+  SdapiLatentMode,
   SdapiLora,
   SdapiModel,
   SdapiSampler,
@@ -11,7 +12,8 @@ import {
   SdapiUpscaler
 } from '../../schemas/sdapi.js'
 import { success } from '../../schemas/success.js'
-import { shortDigest, UPSCALER } from '../../image/parameters.js'
+import { shortDigest } from '../../image/parameters.js'
+import { LATENT_UPSCALERS, UPSCALER_NAMES } from '../../upscalers.js'
 import type { Offer } from '../../service/offer.js'
 import type { ImageService } from '../../service/service.js'
 import { sdapiFailures } from './errors.js'
@@ -19,12 +21,11 @@ import { listSamplers, listSchedules } from './samplers.js'
 
 /** Lists of things that Easel has none of, which clients ask for. */
 const EMPTY = {
-  '/latent-upscale-modes': { operationId: 'listLatentUpscaleModes', summary: 'No upscalers of latents' },
   '/sd-vae': { operationId: 'listVaes', summary: 'No VAEs to choose: the VAE belongs to the model' }
 } as const
 
 /** The filter that enlarges images for a second pass, as the web UI lists its upscalers. */
-const FILTER = { name: UPSCALER, model_name: null, model_path: null, model_url: null, scale: null }
+const FILTER = { name: UPSCALER_NAMES.bicubic, model_name: null, model_path: null, model_url: null, scale: null }
 
 /**
  * What the web UI says of SDXL's embeddings: 768 numbers for the first text encoder and 1280 for the second. All models
@@ -146,6 +147,26 @@ export const listRoutes: FastifyPluginAsyncTypebox<{ service: ImageService }> = 
       }
     },
     async () => (service.offer?.features.includes('image_to_image') === true ? [FILTER] : [])
+  )
+
+  app.get(
+    '/latent-upscale-modes',
+    {
+      schema: {
+        tags,
+        operationId: 'listLatentUpscaleModes',
+        summary: 'List the upscalers of latents',
+        response: listing(
+          ref(SdapiLatentMode),
+          'Those for a second pass of the default model.',
+          sdapiExamples.latentMode
+        )
+      }
+    },
+    async () =>
+      service.offer?.features.includes('latents') === true
+        ? LATENT_UPSCALERS.map((upscaler) => ({ name: UPSCALER_NAMES[upscaler] }))
+        : []
   )
 
   for (const [path, texts] of Object.entries(EMPTY))

@@ -1,6 +1,7 @@
 import { EaselError } from '../../errors.js'
 import { excerpt } from '../../excerpt.js'
-import { UPSCALER } from '../../image/parameters.js'
+import { upscalerNamed } from '../../image/parameters.js'
+import { type Upscaler, UPSCALER_NAMES } from '../../upscalers.js'
 import type { GenerateRequest } from '../../schemas/generate.js'
 import type { SdapiTxt2ImgRequest } from '../../schemas/sdapi.js'
 import { WITH_HIRES } from '../../schemas/sdapi-fields.js'
@@ -12,8 +13,8 @@ import { refuseUnpainted } from './translate.js'
 /** The web UI's. */
 const SCALE = 2
 
-/** The web UI's upscalers that enlarge pixels with a filter, as ours does. Its `None` is that of its `Lanczos`. */
-const FILTERS: ReadonlySet<string> = new Set([UPSCALER, 'Lanczos', 'None'].map((name) => name.toLowerCase()))
+/** The web UI's upscalers that enlarge pixels with a filter, as our default does. Its `None` is its `Lanczos`. */
+const FILTERS: ReadonlySet<string> = new Set(['lanczos', 'none'])
 
 interface Size {
   readonly width: number
@@ -34,7 +35,7 @@ export function secondPassOf(
 ): Pick<GenerateRequest, 'hires'> {
   if (request.enable_hr !== true || offer === undefined) return {}
   refuseUnpainted(request, WITH_HIRES)
-  refuseUpscaler(request.hr_upscaler)
+  const upscaler = upscalerOf(request.hr_upscaler)
   const first = { width: request.width ?? offer.defaults.width, height: request.height ?? offer.defaults.height }
   const { field, ...size } = enlarged(request, first)
   checkSize(first, offer)
@@ -42,7 +43,12 @@ export function secondPassOf(
   const { denoising_strength: strength, hr_second_pass_steps: steps } = request
   // The web UI's 0 means the steps of the first pass.
   return {
-    hires: { ...size, ...(strength == null ? {} : { strength }), ...(steps ? { num_inference_steps: steps } : {}) }
+    hires: {
+      ...size,
+      ...(strength == null ? {} : { strength }),
+      ...(steps ? { num_inference_steps: steps } : {}),
+      ...(upscaler === 'bicubic' ? {} : { upscaler })
+    }
   }
 }
 
@@ -66,11 +72,13 @@ function enlarged(
   return { width: Math.trunc(width * by), height: Math.trunc(height * by), field: 'hr_scale' }
 }
 
-function refuseUpscaler(name: SdapiTxt2ImgRequest['hr_upscaler']): void {
-  if (name == null || isEmpty(name) || FILTERS.has(name.toLowerCase())) return
+function upscalerOf(name: SdapiTxt2ImgRequest['hr_upscaler']): Upscaler {
+  if (name == null || isEmpty(name) || FILTERS.has(name.toLowerCase())) return 'bicubic'
+  const found = upscalerNamed(name)
+  if (found !== undefined) return found
   throw new EaselError(
     'UNSUPPORTED_FEATURE',
-    `hr_upscaler must be ${UPSCALER}, Lanczos or None, which all mean ${UPSCALER} here, not ${JSON.stringify(excerpt(name))}: Easel enlarges pixels with one filter, and no latents`,
+    `hr_upscaler must be one of ${Object.values(UPSCALER_NAMES).join(', ')}, not ${JSON.stringify(excerpt(name))}: Easel has no upscaling models, and Lanczos and None mean ${UPSCALER_NAMES.bicubic} here`,
     { field: 'hr_upscaler' }
   )
 }

@@ -112,7 +112,7 @@ describe('a recipe', () => {
   })
 
   it('sets its second pass, or clears it if it has none', () => {
-    const hires = { width: 16, height: 32, strength: 0.5, num_inference_steps: 7 }
+    const hires = { width: 16, height: 32, strength: 0.5, num_inference_steps: 7, upscaler: 'latent' as const }
     const filled = { ...settings, ...fromRecipe({ ...recipe, hires }, []) }
     expect(filled).toMatchObject({ size: '8×16', hires: '16×32', hires_strength: 0.5, hires_steps: 7 })
     const request = toRequest(filled, 9)
@@ -211,6 +211,7 @@ describe('a recipe', () => {
       loras: [],
       size: '8×8',
       hires: '',
+      hires_upscaler: '',
       guidance_scale: 3,
       seed: 5,
       num_images: 1,

@@ -1,4 +1,4 @@
-"""Makes the state of an image before its first step: from noise, or from a picture."""
+"""Makes the state of an image before its first step: from noise, a picture, or latents."""
 
 from typing import NamedTuple, TypeVar
 
@@ -6,12 +6,14 @@ import jax
 import numpy as np
 from jax import Array
 from jax.sharding import Sharding
+from msgspec import UNSET
 from numpy.typing import NDArray
 
-from easel_worker.engine import ImageSpec, NotFinite, Picture
+from easel_worker.engine import ImageSpec, NotFinite
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.model.vae import Encoder
 from easel_worker.sdxl.samplers.table import Table
+from easel_worker.sdxl.serving.latent_scaling import scaled
 from easel_worker.sdxl.serving.picture_programs import (
     REPAINT,
     Background,
@@ -83,9 +85,9 @@ class Beginner:
         """
         if self._inpaints:
             return self._to_inpaint(spec, table, draws)
-        if spec.image is None:
+        if spec.begun is None:
             return Beginning(self._from_noise(spec, table, draws))
-        (state, latents, finite), drawn = self._from_picture(spec.image, spec, table, draws)
+        (state, latents, finite), drawn = self._from_something(spec, table, draws)
         if spec.mask is None:
             return Beginning(state, None, (finite,))
         if not spec.skipped_steps:  # as diffusers at full strength
@@ -112,20 +114,32 @@ class Beginner:
             else self._put(draws.posterior)
         )
         inputs, finite = programs.inpainting(spec.size)(self._encoder, pixels, mask, noise)
-        if spec.image is None or not spec.skipped_steps:
+        if spec.begun is None or not spec.skipped_steps:
             state = self._from_noise(spec, table, draws)
             return Beginning(state, finite=(finite,), inpainting=inputs)
-        begun, _ = self._from_picture(spec.image, spec, table, draws)
+        begun, _ = self._from_something(spec, table, draws)
         return Beginning(begun.state, finite=(begun.finite, finite), inpainting=inputs)
 
-    def _from_picture(
-        self, picture: Picture, spec: ImageSpec, table: Table, draws: Draws | None
+    def _from_something(
+        self, spec: ImageSpec, table: Table, draws: Draws | None
     ) -> tuple[Begun, Draws]:
-        """The state of an image that begins from its picture, and the noise in it."""
+        """The state of an image that begins from its picture or latents, and the noise in it."""
         programs, seed = self._programs.pictures, np.uint32(spec.seed)
         drawn = programs.draw(spec.size)(seed) if draws is None else self._put(draws)
-        begin, levels = programs.begin(spec.size), table.noised_at(0)
-        return begin(self._encoder, picture.pixels, drawn, *levels), drawn
+        levels = table.noised_at(0)
+        if spec.image is not None:
+            begin = programs.begin(spec.size)
+            return begin(self._encoder, spec.image.pixels, drawn, *levels), drawn
+        latents = self._put(self._enlarged(spec))
+        return programs.begin_latents(spec.size)(latents, drawn.first, *levels), drawn
+
+    def _enlarged(self, spec: ImageSpec) -> NDArray[np.float32]:
+        """The latents that an image begins from, at its size."""
+        if spec.latents is None or spec.latents_upscaler is UNSET:
+            raise ValueError("the image begins from no latents")
+        latents = spec.latents.pixels.view("<f4")
+        height, width = (side // self._scale for side in (spec.height, spec.width))
+        return scaled(latents, height, width, spec.latents_upscaler)
 
     def _from_noise(self, spec: ImageSpec, table: Table, draws: Draws | None) -> State:
         if draws is None:

@@ -25,6 +25,7 @@ from easel_worker.engine import (
     COMPILING,
     IMAGE_TO_IMAGE,
     INPAINTING,
+    LATENTS,
     LORAS,
     PROMPT_WEIGHTS,
     REFINER,
@@ -33,6 +34,7 @@ from easel_worker.engine import (
     ImageSpec,
     InvalidRequest,
     Lane,
+    Latents,
     Merges,
     Pixels,
     Tokens,
@@ -215,7 +217,7 @@ class SdxlEngine:
     def _pictures(self) -> tuple[str, ...]:
         """The features of images that begin from pictures, if the model can make any."""
         wanted = self._options.image_inputs and self._warm_runner.has_encoder
-        return (IMAGE_TO_IMAGE, INPAINTING) if wanted else ()
+        return (IMAGE_TO_IMAGE, INPAINTING, LATENTS) if wanted else ()
 
     def _add_loras(self, programs: ProgramSet) -> None:
         adapters = self._warm_runner.adapters
@@ -328,13 +330,14 @@ class SdxlEngine:
 
     def finish(self, lane: Lane) -> Pixels:
         """See `Engine.finish`."""
-        own = _own(lane)
-        if own.step != own.spec.steps:
-            raise ValueError(f"step {own.step} of {own.spec.steps}: the lane has steps left")
-        pixels = self._warm_runner.finish(own)
+        pixels = self._warm_runner.finish(_done(lane))
         if (first := self._timeline.once(FIRST_IMAGE)) is not None:
             self._report(f"the first image was done {first.end:.1f} s after the process began")
         return pixels
+
+    def latents(self, lane: Lane) -> Latents:
+        """See `Engine.latents`."""
+        return self._warm_runner.latents(_done(lane))
 
     def preview(self, lane: Lane) -> Pixels | None:
         """See `Engine.preview`. Meaningless before the first step."""
@@ -413,3 +416,10 @@ def _own(lane: Lane) -> SdxlLane:
     if not isinstance(lane, SdxlLane):
         raise TypeError(f"{type(lane).__name__} is not a lane of this engine")
     return lane
+
+
+def _done(lane: Lane) -> SdxlLane:
+    own = _own(lane)
+    if own.step != own.spec.steps:
+        raise ValueError(f"step {own.step} of {own.spec.steps}: the lane has steps left")
+    return own

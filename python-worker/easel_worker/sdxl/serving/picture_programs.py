@@ -118,7 +118,24 @@ def begin_from_picture(
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/pipelines/stable_diffusion_xl/pipeline_stable_diffusion_xl_img2img.py#L688
     """
     latents = _latents(encoder, _image(pixels), draws.posterior, config)
-    sample = alpha * latents + sigma * jnp.asarray(draws.first)
+    return begin_from_latents(latents, draws.first, alpha, sigma, keep_older=keep_older)
+
+
+def begin_from_latents(
+    latents: Array, noise: ArrayLike, alpha: Array, sigma: Array, *, keep_older: bool = False
+) -> Begun:
+    """The state before the first step of an image that begins from latents.
+
+    Args:
+        latents: in the UNet's scale, [h, w, channels], float32.
+        noise: that of the first sample, of the same shape.
+        alpha: the share of the latents in the sample; see `Table.noised_at`.
+        sigma: the share of the noise.
+        keep_older: see `State`.
+
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/pipelines/stable_diffusion_xl/pipeline_stable_diffusion_xl_img2img.py#L709
+    """
+    sample = alpha * latents + sigma * jnp.asarray(noise)
     nothing = jnp.zeros_like(sample)
     state = State(sample, nothing, nothing if keep_older else None)
     return Begun(state, latents, is_finite(sample))
@@ -202,6 +219,7 @@ class PicturePrograms:
         self._keep_older = keep_older
         self._draw: dict[Size, Program] = {}
         self._begin: dict[Size, Program] = {}
+        self._begin_latents: dict[Size, Program] = {}
         self._blend: dict[Size, Program] = {}
         self._inpainting_noise: dict[Size, Program] = {}
         self._inpainting: dict[Size, Program] = {}
@@ -247,6 +265,10 @@ class PicturePrograms:
         begun: Begun = jax.eval_shape(begin, *arguments)
         self._draw[size] = self._compile(f"picture noise {size}", noise, np.uint32(0))
         self._begin[size] = self._compile(f"picture {size}", begin, *arguments)
+        from_latents = partial(begin_from_latents, keep_older=self._keep_older)
+        self._begin_latents[size] = self._compile(
+            f"picture latents {size}", from_latents, begun.latents, draws.first, *levels
+        )
         if self._config.inpaints:
             return
         background = Background(begun.latents, draws.first, np.zeros((*shape[:2], 1), np.bool_))
@@ -261,6 +283,10 @@ class PicturePrograms:
     def begin(self, size: Size) -> Callable[..., Begun]:
         """`begin_from_picture` without its keywords."""
         return self._begin[size].run
+
+    def begin_latents(self, size: Size) -> Callable[..., Begun]:
+        """`begin_from_latents` without its keywords."""
+        return self._begin_latents[size].run
 
     def inpainting_noise(self, size: Size) -> Callable[..., Array]:
         """The noise of the masked picture's latents, from a seed."""

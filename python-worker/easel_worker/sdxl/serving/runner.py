@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 from numpy.typing import NDArray
 
 from easel_worker.embedding_check import embeddings_of
-from easel_worker.engine import ImageSpec, NotFinite, Pixels, ProgramInfo, Tokens
+from easel_worker.engine import ImageSpec, Latents, NotFinite, Pixels, ProgramInfo, Tokens
 from easel_worker.sdxl.folder.model import SdxlParams
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.model.unet import UNet
@@ -235,6 +235,15 @@ class Runner:
         if pixels is None:
             raise NotFinite("decode", "the decoder")
         return pixels
+
+    def latents(self, lane: SdxlLane) -> Latents:
+        """The lane's sample.
+
+        Raises:
+            NotFinite: the last step's numbers are not finite.
+        """
+        self._settle(lane)
+        return np.asarray(lane.state.sample, np.float32)
 
     def preview(self, lane: SdxlLane) -> Pixels | None:
         """The image that the lane's last step predicted, smaller if the image is large.

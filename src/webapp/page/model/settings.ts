@@ -1,7 +1,7 @@
 import type { Files, GenerateRequest, Known } from '../api/types.js'
 import type { Size } from '../lib/picture-file.js'
 import { conditionsOf } from './conditions.js'
-import { hiresNumbers, type HiresNumbers, hiresOf, hiresSteps } from './hires.js'
+import { hiresChoices, type HiresChoices, hiresOf, hiresSteps } from './hires.js'
 import { type ChosenLora, lorasOfRecipe } from './loras.js'
 import { defaultStrength, stepsRun } from './start.js'
 
@@ -11,7 +11,7 @@ export type Numbers = {
 }
 
 /** The values in the form. */
-export interface Settings extends Omit<Numbers, 'width' | 'height' | 'timeout' | 'preview_interval'>, HiresNumbers {
+export interface Settings extends Omit<Numbers, 'width' | 'height' | 'timeout' | 'preview_interval'>, HiresChoices {
   prompt: string
   /** Undefined until the server has reported its default. */
   negative_prompt: string | undefined
@@ -72,6 +72,7 @@ export function toRequest(
     hires: hiresSize,
     hires_strength,
     hires_steps,
+    hires_upscaler,
     preset,
     scheduler,
     timestep_spacing,
@@ -90,7 +91,7 @@ export function toRequest(
 ): GenerateRequest {
   const started = files.image !== undefined
   const padding = files.mask_image === undefined ? undefined : padding_mask_crop
-  const second = { hires_strength, hires_steps }
+  const second = { hires_strength, hires_steps, hires_upscaler }
   const hires = started ? undefined : hiresOf(sizeOfName(hiresSize), second)
   const first = started ? stepsRun(steps, strength ?? defaultStrength(files)) : steps
   const run = hires === undefined ? first : first + hiresSteps(steps, second).run
@@ -172,7 +173,7 @@ export function fromRecipe(
     loras: lorasOfRecipe(recipe),
     size: sizeName(width, height),
     hires: hires === undefined ? '' : sizeName(hires.width, hires.height),
-    ...hiresNumbers(hires),
+    ...hiresChoices(hires),
     truncate
   }
 }

@@ -33,6 +33,7 @@ const CHECKED_WITH: Readonly<Record<string, readonly string[]>> = {
   guidance_end: ['guidance_start'],
   hires_strength: ['hires'],
   hires_steps: ['hires'],
+  hires_upscaler: ['hires'],
   num_inference_steps: ['hires']
 }
 
@@ -116,6 +117,7 @@ export class Form extends Emitter<Events> {
       loras: this.loras.value,
       size: this.#sizes.value,
       hires: this.#field('hires').value,
+      hires_upscaler: this.#field('hires_upscaler').value as Settings['hires_upscaler'],
       ...this.#numbers(),
       preset: this.#field('preset').value,
       scheduler: this.#field('scheduler').value,

@@ -1,7 +1,7 @@
 import type { Health } from '../api/types.js'
 import { byId, el } from '../lib/dom.js'
 import { ratioName } from '../lib/format.js'
-import { type HiresNumbers, hiresSteps } from '../model/hires.js'
+import { type HiresChoices, hiresSteps } from '../model/hires.js'
 import { sizeName } from '../model/settings.js'
 
 /** The second pass at another size. Hidden if the chosen model makes none, and beside a picture to start from. */
@@ -10,6 +10,7 @@ export class HiresField {
   readonly #select = byId('hires', HTMLSelectElement)
   readonly #steps = byId('hires_steps', HTMLInputElement)
   readonly #note = byId('hires-note', HTMLParagraphElement)
+  readonly #upscaler = byId('hires_upscaler', HTMLSelectElement)
   #supported = false
   #offered = ''
 
@@ -22,6 +23,8 @@ export class HiresField {
   /** Offers the sizes of the chosen model, and keeps the choice. */
   adopt({ features, sizes, limits }: Pick<Health, 'features' | 'sizes' | 'limits'>): void {
     this.#supported = features.includes('image_to_image') && sizes.length > 1
+    for (const option of this.#upscaler.options)
+      option.hidden = option.value !== '' && !features.includes('latents') && !option.selected
     if (limits !== null) this.#steps.max = String(limits.num_inference_steps)
     const offered = JSON.stringify([this.#supported, sizes])
     if (offered === this.#offered) return
@@ -36,7 +39,7 @@ export class HiresField {
   }
 
   /** @param steps of the first pass @param started whether the form has a picture to start from */
-  refresh(steps: number, numbers: HiresNumbers, started: boolean): void {
+  refresh(steps: number, numbers: HiresChoices, started: boolean): void {
     const chosen = this.#select.value !== ''
     const { run, of } = hiresSteps(steps, numbers)
     this.#note.textContent = `Enlarges the image, then runs the last ${run} of ${of} steps at this size.`

@@ -122,7 +122,9 @@ function facts(picture: Picture): string {
     guidance === undefined ? undefined : guidance > 1 ? `guidance ${guidance}` : 'no guidance',
     scheduler,
     sizeName(width, height),
-    recipe.hires === undefined ? undefined : `enlarged from ${sizeName(recipe.width, recipe.height)}`,
+    recipe.hires === undefined
+      ? undefined
+      : `enlarged from ${sizeName(recipe.width, recipe.height)}${recipe.hires.upscaler === undefined ? '' : ` as ${recipe.hires.upscaler}`}`,
     recipe.image_sha256 === undefined ? undefined : `from a picture, strength ${recipe.strength}`,
     recipe.truncate === true ? 'prompt truncated' : undefined,
     model,
