@@ -123,6 +123,31 @@ def _count(tensors: Arrays, pattern: str) -> int:
     return max(found, default=-1) + 1
 
 
+def controlnet(tensors: Arrays, *, prefix: str = "control_model.") -> dict[str, NDArray[Any]]:
+    """A ControlNet's tensors in the original layout."""
+    down = {name: value for name, value in tensors.items() if not name.startswith("controlnet_")}
+    written = unet(down)
+    hints = sorted(
+        (name for name in tensors if re.match(r"controlnet_cond_embedding\.blocks", name)),
+        key=lambda name: int(name.split(".")[2]),
+    )
+    layers = [
+        "conv_in",
+        *dict.fromkeys(name.rpartition(".")[0].partition(".")[2] for name in hints),
+    ]
+    for number, layer in enumerate([*layers, "conv_out"]):
+        for leaf in ("weight", "bias"):
+            value = tensors[f"controlnet_cond_embedding.{layer}.{leaf}"]
+            written[f"input_hint_block.{2 * number}.{leaf}"] = value
+    for name, value in tensors.items():
+        if name.startswith("controlnet_down_blocks."):
+            _, number, leaf = name.split(".")
+            written[f"zero_convs.{number}.0.{leaf}"] = value
+        elif name.startswith("controlnet_mid_block."):
+            written[name.replace("controlnet_mid_block.", "middle_block_out.0.")] = value
+    return {f"{prefix}{name}": np.ascontiguousarray(value) for name, value in written.items()}
+
+
 def vae(tensors: Arrays, *, attention_as_conv: bool) -> dict[str, NDArray[Any]]:
     """A VAE's tensors in the original layout, without a prefix."""
     top = _count(tensors, r"decoder\.up_blocks\.(\d+)\.") - 1

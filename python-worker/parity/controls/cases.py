@@ -37,7 +37,7 @@ def controlnet_of(unet: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _CONTROLNET = controlnet_of(MODEL.unet)
-_NO_CONDITIONS = {
+NO_CONDITIONS = {
     "addition_embed_type": None,
     "addition_time_embed_dim": None,
     "projection_class_embeddings_input_dim": None,
@@ -56,7 +56,7 @@ NETS: dict[str, dict[str, Any]] = {
     "depth": _CONTROLNET | {"conditioning_embedding_out_channels": [16, 24, 32, 40]},
     # No transformers, no sizes, and blue first.
     "small": _CONTROLNET
-    | _NO_CONDITIONS
+    | NO_CONDITIONS
     | {
         "conditioning_embedding_out_channels": [8, 8, 16, 16],
         "controlnet_conditioning_channel_order": "bgr",

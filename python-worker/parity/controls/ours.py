@@ -3,15 +3,22 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from easel_worker.engine import Pixels
+from easel_worker.sdxl.folder import weights
+from easel_worker.sdxl.folder.checkpoint import open_tensors
+from easel_worker.sdxl.folder.control_files import find_controls
 from easel_worker.sdxl.serving.compilation import Compiler
 from easel_worker.sdxl.serving.engine import SdxlEngine
-from parity import synthetic
+from easel_worker.values import Size
+from parity import cases, synthetic
 from parity.controls.cases import NETS, ControlCase
+from parity.ip_adapters.files import unet_of
 from parity.pipeline import ours as pipeline
 
 Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]
@@ -27,6 +34,20 @@ def write_nets(folder: Path, shapes: Shapes) -> None:
             for key, shape in tensors.items()
         }
         save_file(values, folder / name / "diffusion_pytorch_model.safetensors")
+
+
+def read_file(file: Path, model: cases.Case) -> dict[str, NDArray[Any]]:
+    """Return the tensors of a net's file as the worker reads them, in diffusers' layout."""
+
+    def refuse(line: str) -> None:
+        raise ValueError(line)
+
+    unet, sizes = unet_of(model), [Size(64, 64)]
+    nets = find_controls(file.parent, unet, 8, sizes, refuse)
+    (net,) = (net for net in nets if net.weights.path == file)
+    with open_tensors(file) as tensors:
+        stored = weights.match(net.weights, net.tree, tensors)
+        return {name: tensor.read() for name, tensor in stored.items()}
 
 
 def engine_for(

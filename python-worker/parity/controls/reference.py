@@ -27,10 +27,12 @@ Nets = Mapping[str, Any]
 
 def build() -> dict[str, Any]:
     """Build all nets, initialised as their classes do."""
-    return {name: _net(dict(config)).eval() for name, config in NETS.items()}
+    return {name: build_net(config).eval() for name, config in NETS.items()}
 
 
-def _net(config: dict[str, Any]) -> Any:
+def build_net(config: dict[str, Any]) -> Any:
+    """Build a net of a config.json."""
+    config = dict(config)
     kind = {"ControlNetModel": ControlNetModel, "T2IAdapter": T2IAdapter}[config.pop("_class_name")]
     return kind(**config)
 

@@ -17,6 +17,7 @@ from easel_worker.compile.plan import compile_all, read
 from easel_worker.engine import ControlUse, InvalidRequest, Picture, ProgramInfo
 from easel_worker.sdxl.folder.config import load_config
 from easel_worker.sdxl.folder.control_files import ControlFiles, find_controls
+from easel_worker.sdxl.folder.weights import load
 from easel_worker.sdxl.model.t2i_adapter import _halve
 from easel_worker.sdxl.quantization import calibration
 from easel_worker.sdxl.samplers.sampler import offered
@@ -25,6 +26,7 @@ from easel_worker.sdxl.serving.control_programs import _added
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.values import Size
+from parity import original_layout
 from parity.pipeline.cases import SDXL_SCHEDULER
 from tests.sdxl import tiny_nets
 from tests.sdxl.engines import ahead, start
@@ -268,6 +270,45 @@ def test_a_file_of_a_controlnet_needs_no_config(model: Path, tmp_path: Path) -> 
     assert not np.array_equal(image, make(engine, control(engine, use(engine, "plain"))))
 
 
+def test_a_file_in_the_original_layout_is_the_same_net(model: Path, tmp_path: Path) -> None:
+    for name, config in (("n", tiny_nets.CONTROLNET), ("p", tiny_nets.WITHOUT_CONDITIONS)):
+        own = tiny_nets.tensors(name, config)
+        save_file(own, tmp_path / f"{name}.safetensors")
+        for prefix in ("control_model.", ""):
+            original = original_layout.controlnet(own, prefix=prefix)
+            save_file(original, tmp_path / f"{name}-{len(prefix)}.safetensors")
+    controls, lines = found(model, tmp_path)
+    assert lines == []
+    assert sorted(each.name for each in controls) == ["n", "n-0", "n-14", "p", "p-0", "p-14"]
+    for name in ("n", "p"):
+        one, *others = (each for each in controls if each.name.startswith(name))
+        assert all(each.config == one.config for each in others)
+        trees = [
+            load(each.weights, each.tree, np.float32, lambda array, _: jnp.asarray(array))
+            for each in (one, *others)
+        ]
+        first, *rest = (jax.tree.leaves(tree) for tree in trees)
+        assert first
+        for leaves in rest:
+            assert all(map(np.array_equal, first, leaves))
+
+
+def test_a_file_in_the_original_layout_is_read_strictly(model: Path, tmp_path: Path) -> None:
+    whole = original_layout.controlnet(tiny_nets.tensors("n", tiny_nets.CONTROLNET))
+    wrong = {
+        "less": {k: v for k, v in whole.items() if k != "control_model.zero_convs.2.0.bias"},
+        "more": whole | {"control_model.zero_convs.99.0.bias": np.zeros(1, np.float32)},
+        # What ldm's own files of SD 1 have besides is no part of the net.
+        "with-a-model": whole | {"model.diffusion_model.out.0.bias": np.zeros(1, np.float32)},
+    }
+    for name, tensors in wrong.items():
+        save_file(tensors, tmp_path / f"{name}.safetensors")
+    controls, lines = found(model, tmp_path)
+    assert [each.name for each in controls] == ["with-a-model"]
+    assert "missing tensor control_model.zero_convs.2.0.bias" in lines[0]
+    assert "unknown tensor control_model.zero_convs.99.0.bias" in lines[1]
+
+
 def test_the_digest_follows_the_weights_and_the_config(model: Path, tmp_path: Path) -> None:
     tiny_nets.write_net(tmp_path, "canny", tiny_nets.CONTROLNET)
     (before,), _ = found(model, tmp_path)
@@ -325,12 +366,15 @@ def test_a_net_that_does_not_fit_is_left_out_with_the_reason(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("control_model.input_blocks.0.0.weight", "a ControlNet in the original layout; convert"),
+        ("control_model.task_embedding", "a ControlNet Union, which is not supported"),
         ("lora_controlnet", "a control-LoRA, which is not supported"),
         ("lllite_unet_input_blocks_4_1.conditioning1.0.bias", "a ControlNet-LLLite, which is not"),
         ("task_embedding", "a ControlNet Union, which is not supported"),
         ("body.0.block1.weight", "a T2I-Adapter in the original layout"),
-        ("something", "it has no tensor controlnet_cond_embedding.conv_in.weight"),
+        (
+            "something",
+            "it has neither a tensor controlnet_cond_embedding.conv_in.weight nor input_hint",
+        ),
     ],
 )
 def test_files_of_other_kinds_are_named(

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,6 @@ _OTHERS = {
 """Other classes of diffusers, and what they are."""
 
 _MARKS = {
-    "control_model.": "a ControlNet in the original layout; convert it with diffusers: "
-    "ControlNetModel.from_single_file(FILE).save_pretrained(FOLDER)",
     "lora_controlnet": "a control-LoRA, which is not supported",
     "lllite_": "a ControlNet-LLLite, which is not supported",
     "control_add_embedding": "a ControlNet Union, which is not supported",
@@ -44,6 +42,9 @@ _MARKS = {
 """How the names of tensors begin in files of other kinds, and what such a file is."""
 
 _PICTURE_IN, _ADDED = "controlnet_cond_embedding.conv_in.weight", "add_embedding."
+
+_ORIGINAL, _HINT = "control_model.", "input_hint_block."
+"""What names begin with in the original layout, in which some files leave the first out."""
 
 
 @dataclass(frozen=True)
@@ -126,10 +127,14 @@ def _read(
     name: str, path: Path, unet: UNetConfig, scale: int, sizes: Sequence[Size]
 ) -> ControlFiles:
     config_file = path / "config.json" if path.is_dir() else None
-    config = _of_file(path, unet) if config_file is None else _config(config_file)
+    prefix = None
+    if config_file is None:
+        config, prefix = _of_file(path, unet)
+    else:
+        config = _config(config_file)
     for size in sizes:
         _check_fit(path, config, unet, scale, size)
-    files = ControlFiles(name, config, Weights(path, "controlnet"), config_file)
+    files = ControlFiles(name, config, Weights(path, "controlnet", prefix), config_file)
     with open_tensors(path) as tensors:
         weights.match(files.weights, files.tree, tensors)
     return files
@@ -148,25 +153,47 @@ def _config(file: Path) -> ControlNetConfig | AdapterConfig:
     )
 
 
-def _of_file(path: Path, unet: UNetConfig) -> ControlNetConfig:
-    """The config of a ControlNet without one: it is like the model's UNet."""
+def _of_file(path: Path, unet: UNetConfig) -> tuple[ControlNetConfig | AdapterConfig, str | None]:
+    """The config of a ControlNet without one, which is like the model's UNet, and `prefix`.
+
+    `prefix` is that of `Weights`.
+    """
     with open_tensors(path) as tensors:
         shapes = {tensor.name: tensor.shape for tensor in tensors}
     for mark, what in _MARKS.items():
-        if any(name.startswith(mark) for name in shapes):
+        if any(name.removeprefix(_ORIGINAL).startswith(mark) for name in shapes):
             raise WeightsError(f"it is {what}")
-    if _PICTURE_IN not in shapes:
+    prefix = _prefix(shapes)
+    if prefix is None and _PICTURE_IN not in shapes:
         raise WeightsError(
-            f"it has no tensor {_PICTURE_IN}: only files of ControlNets in diffusers' layout can "
-            "be read without a config.json; put others into a folder with theirs"
+            f"it has neither a tensor {_PICTURE_IN} nor {_HINT}0.weight: it is no ControlNet that "
+            "can be read without a config.json; put it into a folder with its own"
         )
-    return ControlNetConfig(
+    added = _ADDED if prefix is None else f"{prefix}label_emb."
+    channels = (
+        _picture_channels(shapes) if prefix is None else _hint_channels(shapes, f"{prefix}{_HINT}")
+    )
+    config = ControlNetConfig(
         # A net takes the sample alone, also over an inpainting UNet.
         unet=replace(unet, in_channels=unet.out_channels),
-        picture_channels=tuple(_picture_channels(shapes)),
+        picture_channels=tuple(channels),
         bgr=False,
-        added_conditions=any(name.startswith(_ADDED) for name in shapes),
+        added_conditions=any(name.startswith(added) for name in shapes),
     )
+    return config, prefix
+
+
+def _prefix(shapes: Mapping[str, Any]) -> str | None:
+    """What the names begin with in the original layout; None in diffusers'."""
+    return next((p for p in (_ORIGINAL, "") if f"{p}{_HINT}0.weight" in shapes), None)
+
+
+def _hint_channels(shapes: Mapping[str, tuple[int, ...]], hints: str) -> Iterator[int]:
+    """Every second convolution but the last changes the channels; activations are numbered too."""
+    number = 0
+    while f"{hints}{number + 2}.weight" in shapes:
+        yield shapes[f"{hints}{number}.weight"][0]
+        number += 4
 
 
 def _picture_channels(shapes: dict[str, tuple[int, ...]]) -> Iterator[int]:

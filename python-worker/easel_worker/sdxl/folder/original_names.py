@@ -7,7 +7,7 @@ https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/loaders/sing
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, takewhile
 
@@ -68,6 +68,8 @@ _UNET = {
     "conv_out": "out.2",
 }
 
+_NOTHING: Mapping[str, str] = {}
+
 _VAE = (
     (r"(en|de)coder\.mid_block\.attentions\.0\.group_norm\b", r"\1coder.mid.attn_1.norm"),
     (r"(en|de)coder\.mid_block\.attentions\.0\.to_out\.0\b", r"\1coder.mid.attn_1.proj_out"),
@@ -103,7 +105,7 @@ def from_original(
     """The tensors of one component in the original layout, with diffusers' names and shapes.
 
     Args:
-        component: of `PREFIXES`.
+        component: of `PREFIXES`, or "controlnet".
         prefix: what the names of its tensors begin with.
         params: its declarations.
         tensors: of a whole file.
@@ -145,8 +147,26 @@ def _take(tensor: StoredTensor, param: Param, place: _Place) -> StoredTensor:
     return replace(tensor, name=param.name, shape=shape, rows=rows, transposed=place.transposed)
 
 
-def _unet_places(names: Sequence[str]) -> dict[str, _Place]:
-    prefixes = _UNET | _unet_blocks(names)
+def _controlnet_places(names: Sequence[str]) -> dict[str, _Place]:
+    """A ControlNet is a UNet's way down, and convolutions that are numbered with their activations.
+
+    https://github.com/lllyasviel/ControlNet/blob/ed85cd1e25a5ed592f7d8178495b4483de0331bf/cldm/cldm.py#L113
+    """
+    picture = "controlnet_cond_embedding"
+    blocks = {name.split(".")[2] for name in names if name.startswith(f"{picture}.blocks.")}
+    more = {
+        f"{picture}.conv_in": "input_hint_block.0",
+        **{f"{picture}.blocks.{i}": f"input_hint_block.{2 * int(i) + 2}" for i in blocks},
+        f"{picture}.conv_out": f"input_hint_block.{2 * len(blocks) + 2}",
+        "controlnet_mid_block": "middle_block_out.0",
+    }
+    skips = {name.split(".")[1] for name in names if name.startswith("controlnet_down_blocks.")}
+    more |= {f"controlnet_down_blocks.{i}": f"zero_convs.{i}.0" for i in skips}
+    return _unet_places(names, more)
+
+
+def _unet_places(names: Sequence[str], more: Mapping[str, str] = _NOTHING) -> dict[str, _Place]:
+    prefixes = {**_UNET, **_unet_blocks(names), **more}
 
     def place(name: str) -> _Place:
         if (found := _prefix(name, prefixes)) is None:
@@ -240,4 +260,5 @@ _PLACES: dict[str, Callable[[Sequence[str]], dict[str, _Place]]] = {
     "text_encoder_2": _openclip_places,
     "unet": _unet_places,
     "vae": _vae_places,
+    "controlnet": _controlnet_places,
 }
