@@ -24,6 +24,7 @@ _FREE = frozenset(
     )
 )
 _FREE_CALLS = ("ConcatBitcast", "AllocateBuffer", "AssumeGatherIndicesInBound", "SliceDone")
+_SLICES = ("slice", "dynamic-slice")
 _STARTS_WITHOUT_COPY = ("all-", "reduce-scatter", "collective-permute", "send", "recv")
 
 
@@ -183,7 +184,10 @@ class _Counter:
     def _count(
         self, each: Operation, types: Mapping[str, str], found: _Found, copies: "_Copies"
     ) -> None:
-        moved = hbm_bytes(each.result) + sum(hbm_bytes(types[name]) for name in set(each.operands))
+        read = sum(hbm_bytes(types[name]) for name in set(each.operands))
+        if each.opcode in _SLICES:
+            read = min(read, buffers(each.result)[0].size)
+        moved = hbm_bytes(each.result) + read
         schedule = self._schedules.of(each)
         counted = OperationCount(
             operation=each,

@@ -44,6 +44,19 @@ def test_an_operation_takes_the_longest_of_three() -> None:
     assert (row.issue_bound, row.matrix_bound, row.memory_bound) == (7, 300, 300)
 
 
+def test_a_slice_reads_only_what_it_takes() -> None:
+    body = f"""  %x = {HBM} parameter(0)
+  %i = s32[]{{:S(6)}} parameter(1)
+  %a = s8[30]{{0:S(1)}} slice(%x), slice={{[0:30]}}
+  %b = s8[40]{{0}} dynamic-slice(%x, %i), dynamic_slice_sizes={{40}}
+  %c = {VMEM} negate(%x)
+  %d = s8[30]{{0}} slice(%c), slice={{[0:30]}}
+  ROOT %e = s8[30]{{0:S(1)}} negate(%d)"""
+    names = ("a", "b", "c", "d", "e")
+    found = counted(body, dict.fromkeys(names, (1, 0)))
+    assert [each.memory for each in found.operations] == [30, 80, 100, 30, 30]
+
+
 COPY = f"""  %x = {HBM} parameter(0)
   %copy-start.1 = ({VMEM}, {HBM}, u32[]{{:S(2)}}) copy-start(%x)
   %a = {VMEM} iota()
