@@ -4,6 +4,7 @@ import sensible from '@fastify/sensible'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance } from 'fastify'
 import type { KeyFile } from './access/key-file.js'
+import type { Jobs } from './jobs/jobs.js'
 import type { MemoryBudget } from './memory.js'
 import type { Metrics } from './metrics.js'
 import { accessPlugin } from './plugins/access.js'
@@ -17,6 +18,7 @@ import { controlPreviewRoute } from './routes/control-preview.js'
 import { fileListRoutes } from './routes/file-lists.js'
 import { generateRoute } from './routes/generate.js'
 import { healthRoute, probeRoutes } from './routes/health.js'
+import { jobRoutes } from './routes/jobs/index.js'
 import { metricsRoute } from './routes/metrics.js'
 import { openAiRoutes } from './routes/openai/index.js'
 import { recipeRoute } from './routes/recipe.js'
@@ -35,16 +37,22 @@ import type { UploadStore } from './uploads/store.js'
 import { pagePlugin } from './webapp/page-plugin.js'
 
 /** Response headers that a page of another origin may read. */
-const EXPOSED_HEADERS = [...Object.keys({ ...commonHeaders, ...answerHeaderSchemas }), 'retry-after']
+const EXPOSED_HEADERS = [
+  ...Object.keys({ ...commonHeaders, ...answerHeaderSchemas }),
+  'retry-after',
+  'location',
+  'preference-applied'
+]
 
 /** AUTOMATIC1111's API, whose clients have no other authentication than Basic. */
 const SDAPI = '/sdapi/v1'
 
-/** The default of @fastify/cors lacks DELETE, which a page needs to cancel. */
-const METHODS = ['GET', 'HEAD', 'POST', 'DELETE']
+/** The default of @fastify/cors lacks PUT and DELETE, which a page needs to submit and to cancel. */
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE']
 
 export interface AppParts extends BaseOptions {
   service: ImageService
+  jobs: Jobs
   metrics: Metrics
   /** Access keys for requests for images; undefined if none are required. */
   keys: KeyFile | undefined
@@ -69,7 +77,7 @@ export interface AppParts extends BaseOptions {
 
 /** Builds the HTTP application without listening. */
 export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
-  const { service, keys, tracing, withRecipe, corsOrigins, withAdmin, uploads, bodyLimit } = parts
+  const { service, jobs, memory, keys, tracing, withRecipe, corsOrigins, withAdmin, uploads, bodyLimit } = parts
   const app = await createApp(parts)
   if (corsOrigins.length > 0)
     await app.register(cors, { origin: [...corsOrigins], methods: METHODS, exposedHeaders: EXPOSED_HEADERS })
@@ -78,7 +86,8 @@ export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
   await app.register(async (scope) => {
     await scope.register(tracingPlugin, { tracing })
     await scope.register(accessPlugin, { keys, passwordsUnder: `${SDAPI}/` })
-    await scope.register(generateRoute, { service, withRecipe, uploads, bodyLimit })
+    await scope.register(generateRoute, { service, withRecipe, uploads, bodyLimit, jobs })
+    await scope.register(jobRoutes, { jobs, memory, uploads, bodyLimit })
     await scope.register(requestRoutes, { service })
     await scope.register(tokenizeRoute, { service })
     await scope.register(fileListRoutes, { service })
@@ -86,11 +95,11 @@ export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
     await scope.register(recipeRoute, { service })
     const { snapSizes, results, publicUrl } = parts
     const answering = { snapSizes, results, publicUrl }
-    await scope.register(openAiRoutes, { prefix: '/v1', service, withRecipe, uploads, bodyLimit, ...answering })
+    await scope.register(openAiRoutes, { prefix: '/v1', service, jobs, withRecipe, uploads, bodyLimit, ...answering })
     await scope.register(sdapiRoutes, { prefix: SDAPI, service, withRecipe, uploads, bodyLimit })
   })
   await app.register(storedFileRoute, { files: parts.storedFiles })
-  await app.register(healthRoute, { service })
+  await app.register(healthRoute, { service, jobs })
   if (withAdmin) await registerAdmin(app, parts)
   await app.register(pagePlugin)
   return app

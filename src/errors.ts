@@ -24,7 +24,7 @@ export const catalogue = {
   LIMIT_EXCEEDED: { status: 400, summary: "A number exceeds this server's limit." },
   UNAUTHORIZED: { status: 401, summary: 'The request has no key, or an unknown one.' },
   URL_INVALID: { status: 403, summary: 'The URL of a stored image has expired, or was changed.' },
-  NOT_FOUND: { status: 404, summary: 'No such route, or no such request in flight.' },
+  NOT_FOUND: { status: 404, summary: 'No such route, no such request in flight, or no such job.' },
   MODEL_NOT_FOUND: { status: 404, summary: 'The server does not have this model.' },
   METHOD_NOT_ALLOWED: {
     status: 405,
@@ -32,6 +32,7 @@ export const catalogue = {
   },
   NOT_ACCEPTABLE: { status: 406, summary: 'The server cannot answer in any of the media types in Accept.' },
   REQUEST_TIMEOUT: { status: 408, summary: 'The client did not send the whole request in time.' },
+  JOB_EXISTS: { status: 409, summary: 'A job of this name was submitted with a different body.' },
   BODY_TOO_LARGE: { status: 413, summary: 'The body exceeds the limit.' },
   UNSUPPORTED_MEDIA_TYPE: { status: 415, summary: 'The route does not accept the media type of the body.' },
   EXPECTATION_FAILED: { status: 417, summary: 'The server does not support this Expect header.' },
@@ -49,6 +50,8 @@ export const catalogue = {
   NOT_READY: { status: 503, summary: 'No worker is ready, or none is ready for this size or prompt yet.' },
   DRAINING: { status: 503, summary: 'The server is shutting down.' },
   MEMORY_FULL: { status: 503, summary: "The server's memory for clients is full." },
+  JOBS_FULL: { status: 503, summary: 'The job store has no room for another job.' },
+  JOB_STORE_UNAVAILABLE: { status: 503, summary: 'The job store does not answer.' },
   DEADLINE_UNREACHABLE: {
     status: 503,
     summary: 'The request could not finish before its deadline, so it was not started.'

@@ -175,7 +175,7 @@ export const options = {
   memoryBudget: optional({
     env: 'MEMORY_BUDGET',
     value: 'bytes',
-    doc: "Most bytes that the gateway holds for clients: 1/8 for request bodies, 1/8 for decoded pictures that requests start from, 1/8 for answers kept for retries, the rest for pixels, files and answers being read. Requests beyond it are refused with 503 MEMORY_FULL. Default: (M - 160 MiB) / 2, from 64 MiB to 2 GiB, where M is the container's memory limit or else the machine's memory.",
+    doc: "Most bytes that the gateway holds for clients: 1/8 for request bodies, 1/8 for decoded pictures that requests start from, 1/8 for answers kept for retries and durable jobs in memory, the rest for pixels, files and answers being read. Requests beyond it are refused with 503 MEMORY_FULL. Default: (M - 160 MiB) / 2, from 64 MiB to 2 GiB, where M is the container's memory limit or else the machine's memory.",
     parse: (value: string) => parseNumber(value, { min: LEAST_BUDGET, max: 2 ** 40, ...whole })
   }),
   idempotencyBytes: optional({
@@ -184,6 +184,41 @@ export const options = {
     doc: 'Most bytes of answers kept for retries. Default and maximum: an eighth of MEMORY_BUDGET.',
     parse: (value: string) => parseNumber(value, { min: 0, max: 2 ** 40, ...whole })
   }),
+  jobStore: text(
+    'JOB_STORE',
+    'memory',
+    'Where durable jobs are kept (docs/jobs.md): memory, where they end with the gateway.'
+  ),
+  jobLimit: number(
+    'JOB_LIMIT',
+    10_000,
+    { min: 1, max: 10_000_000, ...whole },
+    'Most jobs in the store, ended ones included. Further ones are refused with 503 JOBS_FULL. One access key may have half of them.'
+  ),
+  jobBytes: optional({
+    env: 'JOB_BYTES',
+    value: 'bytes',
+    doc: 'Most bytes of jobs, with their pictures and images. A job waits until its images fit. One access key may have half of them. Default: a sixteenth of MEMORY_BUDGET; at most an eighth.',
+    parse: (value: string) => parseNumber(value, { min: 1_048_576, max: 2 ** 50, ...whole })
+  }),
+  jobTtl: number(
+    'JOB_TTL',
+    86_400,
+    { min: 0.05, max: 31_536_000 },
+    'Seconds that a job and its images are kept after its end.'
+  ),
+  jobTimeout: number(
+    'JOB_TIMEOUT',
+    86_400,
+    { min: 0.05, max: 31_536_000 },
+    'Seconds after its submission at which a job that has not ended expires. A client may ask for less. REQUEST_TIMEOUT limits each attempt.'
+  ),
+  jobClaimTimeout: number(
+    'JOB_CLAIM_TIMEOUT',
+    15,
+    { min: 0.3, max: 3600 },
+    'Seconds without a heartbeat after which the jobs of a gateway are given to others.'
+  ),
   accessKeys: optional({
     env: 'ACCESS_KEYS',
     value: 'file',
@@ -361,6 +396,7 @@ export type GatewayOptions = Readonly<
     | 'python'
     | 'memoryBudget'
     | 'pictureFolder'
+    | 'jobBytes'
     | 'model'
     | 'models'
     | 'vae'
@@ -373,6 +409,7 @@ export type GatewayOptions = Readonly<
     models: readonly ModelEntry[]
     memoryBudget: number
     pictureFolder: string
+    jobBytes: number
     defaults: Defaults
   }
 >
@@ -440,12 +477,14 @@ function check(values: OptionValues<typeof options>): GatewayOptions {
   if (values.resultsKeep < values.resultsUrlTtl) throw new OptionError('RESULTS_KEEP must be at least RESULTS_URL_TTL')
   if (values.heartbeatTimeout < 2 * values.heartbeatInterval)
     throw new OptionError('HEARTBEAT_TIMEOUT must be at least twice HEARTBEAT_INTERVAL')
+  const memoryBudget = checkMemory(values)
   return Object.freeze({
     ...rest,
     defaults: defaultsIn(values),
     models,
     workerEndpoint: checkEndpoint(values),
-    memoryBudget: checkMemory(values),
+    memoryBudget,
+    jobBytes: jobBytesOf(values, memoryBudget),
     pictureFolder: values.pictureFolder ?? tmpdir(),
     python: pythonPath(values.python)
   })
@@ -518,6 +557,17 @@ function checkMemory({ memoryBudget, idempotencyBytes, bodyLimit }: OptionValues
   check('IDEMPOTENCY_BYTES', idempotencyBytes, 'replays')
   check('BODY_LIMIT', bodyLimit, 'uploads')
   return total
+}
+
+/** Most bytes of jobs. In memory they share a part of the budget with answers kept for retries, and take half of it. */
+function jobBytesOf({ jobBytes, jobStore }: OptionValues<typeof options>, memoryBudget: number): number {
+  if (jobStore !== 'memory') throw new OptionError(`JOB_STORE=${jobStore}: must be memory`)
+  const most = new MemoryBudget(memoryBudget).most('jobs')
+  if (jobBytes !== undefined && jobBytes > most)
+    throw new OptionError(
+      `JOB_BYTES=${jobBytes} must be at most ${most}, the share of MEMORY_BUDGET=${memoryBudget} for jobs; raise MEMORY_BUDGET or lower JOB_BYTES`
+    )
+  return jobBytes ?? Math.floor(most / 2)
 }
 
 /** Makes a path absolute, because workers run in another folder. A bare name stays for lookup on the PATH. */

@@ -1,5 +1,5 @@
 /** What the gateway holds memory for. Each is a label value of `easel_memory_bytes`. */
-export const PARTS = ['uploads', 'inputs', 'pixels', 'files', 'answers', 'replays'] as const
+export const PARTS = ['uploads', 'inputs', 'pixels', 'files', 'answers', 'replays', 'jobs'] as const
 export type Part = (typeof PARTS)[number]
 
 /** Each pool has its own share, so uploads and kept answers can never take memory from running images. */
@@ -8,7 +8,7 @@ const POOLS = {
   uploads: 1 / 8,
   /** Pictures that accepted requests start from, decoded. */
   inputs: 1 / 8,
-  /** Finished answers kept for retries. */
+  /** Finished answers kept for retries, and durable jobs that this process keeps. */
   replays: 1 / 8,
   /** Pixels, files and answers being read. */
   images: 5 / 8
@@ -21,7 +21,8 @@ const POOL_OF: Readonly<Record<Part, Pool>> = {
   pixels: 'images',
   files: 'images',
   answers: 'images',
-  replays: 'replays'
+  replays: 'replays',
+  jobs: 'replays'
 }
 
 /** Accounted bytes. They count until `release`. */
@@ -42,7 +43,7 @@ export interface Hold {
  */
 export class MemoryBudget {
   readonly #limit: number
-  readonly #used: Record<Part, number> = { uploads: 0, inputs: 0, pixels: 0, files: 0, answers: 0, replays: 0 }
+  readonly #used: Record<Part, number> = { uploads: 0, inputs: 0, pixels: 0, files: 0, answers: 0, replays: 0, jobs: 0 }
   readonly #listeners: (() => void)[] = []
   #telling = false
 

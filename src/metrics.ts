@@ -5,6 +5,8 @@ import type { WorkerPool } from './workers/worker-pool.js'
 import type { PoolObserver } from './workers/events.js'
 import type { Heartbeat } from './workers/protocol.js'
 import type { ErrorCode } from './errors.js'
+import type { ConsumerObserver, JobConsumer } from './jobs/consumer.js'
+import type { Jobs, JobsObserver } from './jobs/jobs.js'
 import { type MemoryBudget, PARTS } from './memory.js'
 import type { ConnectedWorker } from './workers/registry.js'
 import { linesDropped } from './log.js'
@@ -27,11 +29,19 @@ interface WatchedParts {
   uploads: UploadStore
   memory: MemoryBudget
   log: Logger
+  jobs: Jobs
+  consumer: JobConsumer
 }
 
 export interface Metrics {
   registry: Registry
-  observer: PoolObserver & ServiceObserver & ReaderObserver & UploadObserver & ResultsObserver
+  observer: PoolObserver &
+    ServiceObserver &
+    ReaderObserver &
+    UploadObserver &
+    ResultsObserver &
+    JobsObserver &
+    ConsumerObserver
   /** Adds the metrics that are read from the running parts at each scrape. Call it once. */
   watch: (parts: WatchedParts) => void
   /** A client that did not read its answer was disconnected. */
@@ -99,6 +109,15 @@ export function createMetrics(): Metrics {
   )
   const resultBytes = counter('easel_result_bytes_total', 'Bytes of image files stored.')
   const storing = histogram('easel_result_store_duration_seconds', 'Storing one image file.')
+  const jobsSubmitted = counter('easel_jobs_submitted_total', 'Jobs submitted: new ones, or known ones again.', [
+    'result'
+  ])
+  const jobsEnded = counter('easel_jobs_ended_total', 'Jobs whose end was made here, by status.', ['status'])
+  const jobsLeft = counter(
+    'easel_job_claims_left_total',
+    'Jobs claimed here and not ended: returned to the store, or lost to another gateway.',
+    ['how']
+  )
   const compile = new Gauge({
     name: 'easel_compile_seconds',
     help: 'Time to compile a program, or to load it from the cache.',
@@ -138,7 +157,10 @@ export function createMetrics(): Metrics {
     swap: (model) => swaps.inc({ model }),
     restart: (worker) => restarts.inc({ worker }),
     malformed: (reason) => malformed.inc({ reason }),
-    peerRefused: (reason) => peersRefused.inc({ reason })
+    peerRefused: (reason) => peersRefused.inc({ reason }),
+    submitted: (result) => jobsSubmitted.inc({ result }),
+    jobEnded: (status) => jobsEnded.inc({ status }),
+    jobLeft: (how) => jobsLeft.inc({ how })
   }
   return {
     registry,
@@ -158,7 +180,10 @@ type Sample = [labels: Record<string, string>, value: number]
  * Adds metrics that are read at the scrape. prom-client calls every `collect` in one synchronous pass, so the values
  * are consistent: accepted = succeeded + failed + cancelled + expired + in flight in every scrape.
  */
-function watch(registry: Registry, { pool, service, memory, uploads, connections, log }: WatchedParts): void {
+function watch(
+  registry: Registry,
+  { pool, service, memory, uploads, connections, log, jobs: { store }, consumer }: WatchedParts
+): void {
   const registers = [registry]
   const { ledger } = service
   const gauge = (name: string, help: string, labelNames: string[], samples: () => Sample[]) =>
@@ -305,6 +330,41 @@ function watch(registry: Registry, { pool, service, memory, uploads, connections
     'Clients that wait for a request, read its answer, or watch it.',
     [],
     single(() => service.clients)
+  )
+  gauge('easel_jobs', 'Durable jobs in the store, by status.', ['status'], () => [
+    [{ status: 'queued' }, store.counts.queued],
+    [{ status: 'running' }, store.counts.running],
+    [{ status: 'ended' }, store.counts.ended]
+  ])
+  gauge(
+    'easel_jobs_limit',
+    'Most jobs in the store (JOB_LIMIT).',
+    [],
+    single(() => store.bounds.jobs)
+  )
+  gauge(
+    'easel_jobs_making',
+    'Jobs that this gateway makes.',
+    [],
+    single(() => consumer.making)
+  )
+  gauge(
+    'easel_job_bytes',
+    'Bytes of jobs in the store, with their pictures and images.',
+    [],
+    single(() => store.counts.bytes)
+  )
+  gauge(
+    'easel_job_bytes_limit',
+    'Most bytes of them (JOB_BYTES).',
+    [],
+    single(() => store.bounds.bytes)
+  )
+  gauge(
+    'easel_job_store_up',
+    'Whether the job store answers.',
+    [],
+    single(() => Number(store.available))
   )
   gauge('easel_memory_bytes', 'Bytes held for clients, by purpose.', ['part'], () =>
     PARTS.map((part) => [{ part }, memory.used(part)])

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
@@ -13,6 +13,9 @@ import { readCurveKeys } from './workers/curve.js'
 import type { WorkerProcess } from './workers/supervisor.js'
 import { type PoolOptions, WorkerPool } from './workers/worker-pool.js'
 import { ImageEncoder } from './image/encoder.js'
+import { JobConsumer } from './jobs/consumer.js'
+import { Jobs } from './jobs/jobs.js'
+import { MemoryJobStore } from './jobs/memory-store.js'
 import { MemoryBudget } from './memory.js'
 import { createMetrics, type Metrics } from './metrics.js'
 import { PictureReader } from './pictures/reader.js'
@@ -38,6 +41,7 @@ export interface Server {
   admin: FastifyInstance | undefined
   pool: WorkerPool
   service: ImageService
+  jobs: Jobs
   /** Shuts down cleanly: refuses new requests, lets running ones finish within `graceMs`, then ends the rest. */
   close: (graceMs: number) => Promise<void>
 }
@@ -131,9 +135,31 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
     observer: metrics.observer
   })
   const stored = options.results && (await openResults({ ...options, results: options.results }, log, metrics))
-  metrics.watch({ pool, service, memory, uploads, connections, log })
+  const store = new MemoryJobStore({
+    bounds: {
+      jobs: options.jobLimit,
+      bytes: options.jobBytes,
+      keep: options.jobTtl * 1000,
+      lease: options.jobClaimTimeout * 1000
+    },
+    memory,
+    makeRoom: (bytes) => service.makeRoom(bytes)
+  })
+  const jobs = new Jobs({ store, service, timeout: options.jobTimeout * 1000, observer: metrics.observer })
+  const consumer = new JobConsumer({
+    store,
+    service,
+    uploads,
+    owner: randomUUID(),
+    withRecipe: options.embedRecipe,
+    log,
+    observer: metrics.observer
+  })
+  for (const { served } of service.models) void served.firstReady.then(() => consumer.wake()).catch(() => undefined)
+  metrics.watch({ pool, service, memory, uploads, connections, log, jobs, consumer })
   const parts: AppParts = {
     service,
+    jobs,
     metrics,
     keys,
     tracing,
@@ -168,13 +194,17 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
     admin,
     pool,
     service,
+    jobs,
     async close(graceMs) {
       const end = performance.now() + graceMs
       service.drain()
+      consumer.stop()
       pool.drain(Math.max(graceMs - LAST_FILES_MS, graceMs / 2))
       while (service.ledger.inFlight > 0 && performance.now() < end)
         await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS))
       await pool.close()
+      await consumer.close()
+      await store.close()
       keys?.close()
       await Promise.all([app, admin].map((each) => each && closeWithin(each, LAST_ANSWERS_MS)))
       stored?.results.close()

@@ -12,6 +12,7 @@ import * as estimate from '../schemas/estimate.js'
 import * as error from '../schemas/error.js'
 import * as generate from '../schemas/generate.js'
 import * as health from '../schemas/health.js'
+import * as job from '../schemas/job.js'
 import * as loras from '../schemas/loras.js'
 import { asOffered } from '../schemas/offered.js'
 import * as openai from '../schemas/openai.js'
@@ -31,6 +32,7 @@ const MODULES: readonly object[] = [
   estimate,
   generate,
   health,
+  job,
   loras,
   openai,
   recipe,
@@ -81,6 +83,7 @@ export const openApiPlugin = fp<{ service: ImageService }>(
         security: [{}, { key: [] }],
         tags: [
           { name: 'images', description: 'Making images' },
+          { name: 'jobs', description: 'Images that are made later, and kept' },
           { name: 'openai', description: 'The OpenAI Images API, for its clients' },
           { name: 'automatic1111', description: "The API of AUTOMATIC1111's web UI, for its clients" },
           { name: 'operations', description: 'Health and metrics' }

@@ -22,13 +22,18 @@ export function callerOf(request: FastifyRequest, headers: CallerHeaders, body: 
   return {
     id: request.id,
     scope,
-    key: key === undefined ? undefined : { scope, key, fingerprint: fingerprintOf(pictureOf(body)) },
+    key: key === undefined ? undefined : { scope, key, fingerprint: fingerprintOfRequest(body) },
     timeout: timeout === undefined ? undefined : Number(timeout) * 1000,
     trace: formatTraceparent(request.span.context),
     concurrency: request.access?.concurrentRequests,
     weight: request.access?.weight,
     batchOnly: request.access?.batchOnly
   }
+}
+
+/** What requests for the same files have in common. */
+export function fingerprintOfRequest(body: GenerateRequest): string {
+  return fingerprintOf(pictureOf(body))
 }
 
 /** The fields that determine the files: not the timeout, the previews, the class, or whether a long prompt is cut or refused. */

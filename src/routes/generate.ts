@@ -13,9 +13,12 @@ import {
   GenerateForm,
   GenerateHeaders,
   GenerateRequest,
+  JOB_FAILURES,
   RequestParams
 } from '../schemas/generate.js'
+import { acceptedJob } from '../schemas/job-answer.js'
 import { ref } from '../schemas/ref.js'
+import type { Jobs } from '../jobs/jobs.js'
 import type { Run } from '../service/run.js'
 import type { ImageService } from '../service/service.js'
 import { ENTRY_PARTS, ENTRY_PATHS } from '../uploads/entries.js'
@@ -29,6 +32,7 @@ import { multipartAnswer } from './answers/multipart.js'
 import { callerOf, scopeOf, whenDone } from './caller.js'
 import { estimateRoute } from './estimate.js'
 import { held } from './held.js'
+import { prefersJob, submitJob } from './jobs/submit.js'
 import { bodyOf, preparedOf } from './pictures.js'
 
 export interface GenerateParts extends Pick<PictureBodies, 'bodyLimit'> {
@@ -36,6 +40,7 @@ export interface GenerateParts extends Pick<PictureBodies, 'bodyLimit'> {
   uploads: UploadStore
   /** Whether answers include the recipe, which contains the prompts. */
   withRecipe: boolean
+  jobs: Jobs
 }
 
 /** The fields that are pictures, in JSON and in a form. */
@@ -48,7 +53,7 @@ const Events = { schema: eventsSchema(EVENTS_DESCRIPTION) }
 /** POST /generate makes images from a prompt; POST /estimate says what that would use. GET /requests/{id}/events watches a request made by another call. */
 export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (
   app,
-  { service, withRecipe, uploads, bodyLimit }
+  { service, withRecipe, uploads, bodyLimit, jobs }
 ) => {
   const textsOf = eventTexts(withRecipe)
   const bodies = {
@@ -90,12 +95,14 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (
               [EVENTS_TYPE]: Events
             }
           },
-          ...failures(...ADMISSION_CODES, ...END_CODES)
+          202: acceptedJob,
+          ...failures(...ADMISSION_CODES, ...END_CODES, ...JOB_FAILURES)
         }
       }
     },
     async (request, reply) => {
       const asked = bodyOf(request)
+      if (prefersJob(request)) return submitJob(jobs, request, reply, asked, request.headers)
       const { form, format } = chooseForm(request, asked)
       const body = format === undefined ? asked : { ...asked, output_format: format }
       const withTimeLeft = await held(service, request, {

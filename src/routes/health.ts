@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { FORMATS } from '../image/formats.js'
+import type { Jobs } from '../jobs/jobs.js'
 import { failures } from '../schemas/error.js'
 import { healthExample } from '../schemas/examples.js'
 import { HealthResponse } from '../schemas/health.js'
@@ -11,6 +12,7 @@ import type { ImageService } from '../service/service.js'
 
 interface HealthParts {
   service: ImageService
+  jobs: Jobs
 }
 
 /** Relative, so that they work behind a path prefix. @see https://www.rfc-editor.org/rfc/rfc8631 */
@@ -22,7 +24,7 @@ const TAKES_REQUESTS: ReadonlySet<string> = new Set<HealthResponse['status']>(['
 const Probe = Type.Object({ status: Type.String() })
 
 /** GET /health: status for people; sizes, schedulers, defaults and limits for clients. */
-export const healthRoute: FastifyPluginAsyncTypebox<HealthParts> = async (app, { service }) => {
+export const healthRoute: FastifyPluginAsyncTypebox<HealthParts> = async (app, { service, jobs }) => {
   app.get(
     '/health',
     {
@@ -42,7 +44,7 @@ export const healthRoute: FastifyPluginAsyncTypebox<HealthParts> = async (app, {
       }
     },
     async (_request, reply) => {
-      const health = describe(service)
+      const health = describe(service, jobs)
       if (app.hasPlugin('openapi')) reply.header('link', DOCUMENTS)
       return reply.code(TAKES_REQUESTS.has(health.status) ? 200 : 503).send(health)
     }
@@ -50,7 +52,7 @@ export const healthRoute: FastifyPluginAsyncTypebox<HealthParts> = async (app, {
 }
 
 /** Probes for the kubelet (/health/live, /ready, /startup) and for KServe (/v2/health/live, /v2/health/ready). */
-export const probeRoutes: FastifyPluginAsyncTypebox<HealthParts> = async (app, { service }) => {
+export const probeRoutes: FastifyPluginAsyncTypebox<Pick<HealthParts, 'service'>> = async (app, { service }) => {
   const probe = (path: string, operationId: string, summary: string, ok: () => boolean) =>
     app.get(
       path,
@@ -86,7 +88,7 @@ export const probeRoutes: FastifyPluginAsyncTypebox<HealthParts> = async (app, {
   )
 }
 
-function describe(service: ImageService): HealthResponse {
+function describe(service: ImageService, { store }: Jobs): HealthResponse {
   const { status, problem, queued, workers } = service.status
   return {
     status,
@@ -110,7 +112,15 @@ function describe(service: ImageService): HealthResponse {
       held: service.models.reduce((sum, model) => sum + service.heldFor(model), 0),
       limit: service.queueLimit
     },
-    workers
+    workers,
+    jobs: {
+      store: store.kind,
+      available: store.available,
+      queued: store.counts.queued,
+      running: store.counts.running,
+      ended: store.counts.ended,
+      limit: store.bounds.jobs
+    }
   }
 }
 

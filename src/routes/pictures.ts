@@ -2,11 +2,9 @@ import type { FastifyRequest } from 'fastify'
 import { EaselError } from '../errors.js'
 import type { GenerateRequest } from '../schemas/generate.js'
 import type { Caller } from '../service/caller.js'
-import type { PictureFile } from '../pictures/reader.js'
-import type { Prepared, RequestPictures } from '../service/preparer.js'
+import type { Prepared } from '../service/preparer.js'
+import { picturesOf } from '../service/request-pictures.js'
 import type { ImageService } from '../service/service.js'
-import { entryField, type PictureList } from '../uploads/picture-field.js'
-import type { Uploads } from '../uploads/store.js'
 
 /**
  * The checked body of a route that takes JSON and forms, which have the same fields. Fastify checks a body by the schema
@@ -34,8 +32,8 @@ export async function preparedOf(
 ): Promise<Prepared | undefined> {
   const { uploads } = request
   if (uploads === null) return undefined
-  const files = filesOf(uploads, body)
-  if (files.start === undefined && files.controls.length + files.ipAdapters.length === 0) return undefined
+  const files = picturesOf(uploads, body)
+  if (files === undefined) return undefined
   try {
     return await whileHere(request, (left) => service.prepare(body, caller, files, left))
   } finally {
@@ -55,40 +53,4 @@ export async function whileHere<T>({ raw }: FastifyRequest, work: (left: AbortSi
   } finally {
     raw.socket.off('close', leave)
   }
-}
-
-function filesOf(uploads: Uploads, body: GenerateRequest): RequestPictures {
-  const { controls = [], ip_adapters: adapters = [] } = body
-  return {
-    start: startOf(uploads, body),
-    controls: entryFiles(uploads, 'controls', controls),
-    ipAdapters: entryFiles(uploads, 'ip_adapters', adapters),
-    keep: () => uploads.keep()
-  }
-}
-
-function startOf(
-  uploads: Uploads,
-  { image, mask_image: mask, mask_from: maskMeaning = 'white' }: GenerateRequest
-): RequestPictures['start'] {
-  const start = image === undefined ? undefined : uploads.get('image')
-  if (start === undefined) return undefined
-  // A picture may be its own mask.
-  return { image: start, mask: uploads.get('mask_image') ?? (mask === start.sha256 ? start : undefined), maskMeaning }
-}
-
-/** The file of each entry, by its digest. An entry without a picture is refused later, by its name. */
-function entryFiles(
-  uploads: Uploads,
-  list: PictureList,
-  entries: readonly { readonly image?: string }[]
-): readonly PictureFile[] {
-  return entries.flatMap(({ image }, index) => {
-    if (image === undefined) return []
-    const upload = uploads.withDigest(image)
-    const field = entryField(list, index)
-    if (upload === undefined)
-      throw new EaselError('INVALID_REQUEST', `${field} is not a picture: send the file`, { field: list })
-    return [{ field, read: upload.read }]
-  })
 }

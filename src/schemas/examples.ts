@@ -3,6 +3,7 @@ import type { GenerateResponse } from './answer.js'
 import type { EstimateResponse } from './estimate.js'
 import type { ControlInfo, IpAdapterInfo } from './controls.js'
 import type { HealthResponse } from './health.js'
+import type { JobDocument } from './job.js'
 import type { EmbeddingInfo } from './embeddings.js'
 import type { LoraInfo } from './loras.js'
 import type { OpenAiImagesResponse } from './openai.js'
@@ -47,6 +48,43 @@ export const generateExample: GenerateResponse = {
   truncated: [],
   warnings: [],
   usage: { chunks: 1, tokens: { prompt: 11 }, chip_seconds: chipSeconds }
+}
+
+export const jobExample: JobDocument = {
+  id: 'c5f1c2d8-1c9e-4f3c-9c0e-2a8d8a1f6b7e',
+  status: 'succeeded',
+  seed: 7,
+  submitted_at: '2026-01-31T09:00:00.000Z',
+  started_at: '2026-01-31T09:00:01.000Z',
+  ended_at: '2026-01-31T09:00:04.200Z',
+  deadline: '2026-02-01T09:00:00.000Z',
+  kept_until: '2026-02-01T09:00:04.200Z',
+  crashes: 0,
+  progress: null,
+  links: {
+    self: '/jobs/c5f1c2d8-1c9e-4f3c-9c0e-2a8d8a1f6b7e',
+    events: '/jobs/c5f1c2d8-1c9e-4f3c-9c0e-2a8d8a1f6b7e/events'
+  },
+  result: {
+    images: [
+      {
+        index: 0,
+        seed: 7,
+        mime_type: 'image/png',
+        width: 1024,
+        height: 1024,
+        bytes: 1523177,
+        sha256: '7d865e959b2466918c9863afca942d0fb89d7c9ac0c99bafc3749504ded97730',
+        url: '/jobs/c5f1c2d8-1c9e-4f3c-9c0e-2a8d8a1f6b7e/images/0',
+        recipe: { ...recipe, ...origin }
+      }
+    ],
+    timings: generateExample.timings,
+    truncated: [],
+    warnings: [],
+    usage: generateExample.usage
+  },
+  error: null
 }
 
 const offered = {
@@ -100,6 +138,7 @@ export const healthExample: HealthResponse = {
   ],
   pictures: { formats: ['png', 'jpeg', 'webp'], max_bytes: 16_777_216, max_pixels: 16_777_216 },
   requests: { in_flight: 3, queued: 1, held: 0, limit: 64 },
+  jobs: { store: 'memory', available: true, queued: 0, running: 1, ended: 12, limit: 10_000 },
   workers: {
     expected: 1,
     ready: 1,

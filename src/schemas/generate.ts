@@ -42,6 +42,11 @@ export const GenerateHeaders = Type.Object({
       description: 'Like `timeout` in the body; the smaller of the two applies.'
     })
   ),
+  prefer: Type.Optional(
+    Type.String({
+      description: '`respond-async` answers 202 at once, with the job that makes the images (docs/jobs.md).'
+    })
+  ),
   'last-event-id': Type.Optional(
     Type.String({ pattern: '^\\d{0,15}$', description: 'Resumes the event stream after this id.' })
   )
@@ -81,6 +86,28 @@ export const ADMISSION_CODES = [
   'MEMORY_FULL',
   'DEADLINE_UNREACHABLE',
   'STORAGE_FULL'
+] as const satisfies readonly ErrorCode[]
+
+/** Errors of the job store. */
+export const STORE_CODES = ['JOB_STORE_UNAVAILABLE'] as const satisfies readonly ErrorCode[]
+
+/** Errors of a request that becomes a job. */
+export const JOB_FAILURES = ['JOBS_FULL', ...STORE_CODES] as const satisfies readonly ErrorCode[]
+
+/** Errors that refuse a request as a job: not those that say to wait, because a job waits by itself. */
+export const JOB_CODES = [
+  ...ADMISSION_CODES.filter(
+    (code) =>
+      ![
+        'NOT_ACCEPTABLE',
+        'IDEMPOTENCY_KEY_REUSED',
+        'QUEUE_FULL',
+        'CONCURRENCY_LIMITED',
+        'NOT_READY',
+        'DEADLINE_UNREACHABLE'
+      ].includes(code)
+  ),
+  ...JOB_FAILURES
 ] as const satisfies readonly ErrorCode[]
 
 /** Errors that end an accepted request. */

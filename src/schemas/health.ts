@@ -121,6 +121,19 @@ export const HealthResponse = Type.Object(
       }
     ),
     requests: Requests,
+    jobs: Type.Object(
+      {
+        store: Type.Union([Type.Literal('memory'), Type.Literal('valkey')]),
+        available: Type.Boolean({
+          description: 'Whether the job store answers. Without it jobs are refused with 503, and other requests served.'
+        }),
+        queued: Type.Integer(),
+        running: Type.Integer(),
+        ended: Type.Integer(),
+        limit: Type.Integer({ description: 'Most jobs in the store, whatever their status (JOB_LIMIT).' })
+      },
+      { description: 'Durable jobs, at all gateways of the store; counted a few seconds ago.' }
+    ),
     workers: Type.Object({
       expected: Type.Integer(),
       ready: Type.Integer(),

@@ -73,6 +73,11 @@ export class IdempotencyStore {
     return entry?.run
   }
 
+  /** Forgets the answer that was used least recently. Returns whether there was one. */
+  forgetOne(): boolean {
+    return this.#ended.pop() !== undefined
+  }
+
   /** Stores a run under a key for which `find` returned undefined. */
   remember({ scope, key, fingerprint }: RequestKey, run: Run): void {
     const name = scoped(scope, key)

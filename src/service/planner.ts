@@ -67,6 +67,17 @@ export class Planner {
    * @throws EaselError when the request is refused
    */
   plan(request: GenerateRequest, caller: Caller, model: Model, output?: Size): Plan {
+    const plan = this.decide(request, caller, model, output)
+    this.refuseUnlessPossible(plan)
+    return plan
+  }
+
+  /**
+   * Like `plan`, for a request that need not be possible now.
+   *
+   * @throws EaselError when the request itself is wrong; NOT_READY if it waits for a program
+   */
+  decide(request: GenerateRequest, caller: Caller, model: Model, output?: Size): Plan {
     const { defaults } = this.#options
     const { served, tokenizers } = model
     const capabilities = served.capabilities!
@@ -91,7 +102,7 @@ export class Planner {
     }
     const second = secondPassOf(job, resolved)
     const { width, height } = output ?? second?.size ?? job
-    const plan = {
+    return {
       model,
       resolved,
       prompts,
@@ -101,8 +112,6 @@ export class Planner {
       timeout: this.timeoutOf(request, caller),
       size: { width, height, images: job.seeds.length }
     }
-    this.refuseUnlessPossible(plan)
-    return plan
   }
 
   /** @throws EaselError if the plan cannot be carried out now */

@@ -21,7 +21,7 @@ import type { Offer } from './offer.js'
 import { once } from './once.js'
 import type { Control, Embedding, IpAdapter, Lora } from '../workers/protocol.js'
 import type { WorkerPool } from '../workers/worker-pool.js'
-import { Planner } from './planner.js'
+import { type Plan, Planner } from './planner.js'
 import { type Prepared, Preparer, type RequestPictures } from './preparer.js'
 import { Run } from './run.js'
 import { pixelBytesOf, RunMemory } from './run-memory.js'
@@ -330,6 +330,35 @@ export class ImageService {
     } finally {
       prepared?.release()
     }
+  }
+
+  /**
+   * What a request that may wait for long would be, as far as this server knows. Undefined before the first worker of
+   * its model, and while a program that it needs is compiled.
+   *
+   * @throws EaselError when the request itself is wrong
+   */
+  foresee(request: GenerateRequest, caller: Caller): Plan | undefined {
+    const model = this.#options.models.find(request.model)
+    if (model.served.capabilities === undefined) return undefined
+    try {
+      return this.#planner.decide(request, caller, model)
+    } catch (error) {
+      if (error instanceof EaselError && error.code === 'NOT_READY') return undefined
+      throw error
+    }
+  }
+
+  /** Whether the server is shutting down. */
+  get draining(): boolean {
+    return this.#options.pool.draining
+  }
+
+  /** Forgets answers kept for retries until so many bytes of jobs fit. Returns whether they do. */
+  makeRoom(bytes: number): boolean {
+    const { memory } = this.#options
+    while (memory.room('jobs') < bytes) if (!this.#keyed.forgetOne()) return false
+    return true
   }
 
   /** Counts the tokens of prompts. @throws EaselError INVALID_REQUEST or MODEL_NOT_FOUND */

@@ -120,6 +120,11 @@ export class Uploads {
     return this.#kept.get(field)
   }
 
+  /** All files, in the order in which they came. */
+  get all(): readonly Upload[] {
+    return [...this.#kept.values()]
+  }
+
   /** A file by what is in it. */
   withDigest(sha256: string): Upload | undefined {
     return [...this.#kept.values()].find((upload) => upload.sha256 === sha256)

@@ -4,13 +4,14 @@ import { EaselError } from '../../errors.js'
 import { FORM_TYPE, pictureBodiesPlugin } from '../../plugins/picture-bodies.js'
 import { commonHeaders } from '../../schemas/error.js'
 import { openAiExample } from '../../schemas/examples.js'
-import { ADMISSION_CODES, END_CODES, GenerateHeaders } from '../../schemas/generate.js'
+import { ADMISSION_CODES, END_CODES, GenerateHeaders, JOB_FAILURES } from '../../schemas/generate.js'
 import {
   OpenAiEditsForm,
   OpenAiEditsRequest,
   OpenAiImagesResponse,
   OpenAiVariationsForm
 } from '../../schemas/openai.js'
+import { acceptedJob } from '../../schemas/job-answer.js'
 import { ref } from '../../schemas/ref.js'
 import { ENTRY_PARTS, ENTRY_PATHS } from '../../uploads/entries.js'
 import { eventsSchema } from '../answers/events.js'
@@ -31,7 +32,8 @@ const answers = {
       [EVENTS_TYPE]: { schema: eventsSchema(EVENTS) }
     }
   },
-  ...openAiFailures(...ADMISSION_CODES, ...END_CODES, 'RESULTS_UNAVAILABLE')
+  202: acceptedJob,
+  ...openAiFailures(...ADMISSION_CODES, ...END_CODES, 'RESULTS_UNAVAILABLE', ...JOB_FAILURES)
 }
 
 /** The official clients write a list of files as parts with these names. */

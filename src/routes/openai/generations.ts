@@ -2,8 +2,9 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { pictureBodiesPlugin } from '../../plugins/picture-bodies.js'
 import { commonHeaders } from '../../schemas/error.js'
 import { openAiExample } from '../../schemas/examples.js'
-import { ADMISSION_CODES, END_CODES, GenerateHeaders } from '../../schemas/generate.js'
+import { ADMISSION_CODES, END_CODES, GenerateHeaders, JOB_FAILURES } from '../../schemas/generate.js'
 import { EXTRAS, OpenAiImagesRequest, OpenAiImagesResponse } from '../../schemas/openai.js'
+import { acceptedJob } from '../../schemas/job-answer.js'
 import { ref } from '../../schemas/ref.js'
 import { ENTRY_PATHS } from '../../uploads/entries.js'
 import { eventsSchema } from '../answers/events.js'
@@ -49,7 +50,8 @@ export const openAiGenerationRoute: FastifyPluginAsyncTypebox<PictureParts> = as
               [EVENTS_TYPE]: Events
             }
           },
-          ...openAiFailures(...ADMISSION_CODES, ...END_CODES, 'RESULTS_UNAVAILABLE')
+          202: acceptedJob,
+          ...openAiFailures(...ADMISSION_CODES, ...END_CODES, 'RESULTS_UNAVAILABLE', ...JOB_FAILURES)
         }
       }
     },

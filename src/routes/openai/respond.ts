@@ -4,6 +4,9 @@ import type { OpenAiImagesRequest } from '../../schemas/openai.js'
 import type { GenerateRequest } from '../../schemas/generate.js'
 import type { Results } from '../../results/results.js'
 import type { Finished, Run } from '../../service/run.js'
+import { EaselError } from '../../errors.js'
+import type { Jobs } from '../../jobs/jobs.js'
+import { NOT_READY_RETRY_SECONDS } from '../../service/failures.js'
 import type { ImageService } from '../../service/service.js'
 import type { UploadStore } from '../../uploads/store.js'
 import { sendPieces } from '../answers/body.js'
@@ -12,12 +15,14 @@ import { EVENTS_TYPE, JSON_TYPE } from '../answers/form.js'
 import { answerHeaders } from '../answers/headers.js'
 import { type CallerHeaders, callerOf, scopeOf, whenDone } from '../caller.js'
 import { held } from '../held.js'
+import { prefersJob, submitJob } from '../jobs/submit.js'
 import { preparedOf } from '../pictures.js'
 import { imagesResponse, streamPieces } from './answer.js'
 import { modelOf, partialImagesOf, responseFormatOf, type Translation } from './translate.js'
 
 export interface OpenAiParts {
   service: ImageService
+  jobs: Jobs
   /** Whether answers include the recipe, which contains the prompts. */
   withRecipe: boolean
   /** Whether to replace a size that is not offered by the nearest one. */
@@ -52,11 +57,12 @@ export async function respond(
   reply: FastifyReply,
   { asked, headers, kind, translate }: Making
 ): Promise<FastifyReply> {
-  const { service, withRecipe, snapSizes } = parts
+  const { service, jobs, withRecipe, snapSizes } = parts
   const model = modelOf(
     asked,
     service.models.flatMap(({ name }) => name ?? [])
   )
+  // What a request means here depends on what is offered, so a job cannot be submitted before that is known either.
   const withTimeLeft = await held(service, request, {
     model,
     images: asked.n ?? 1,
@@ -71,6 +77,10 @@ export async function respond(
     snap: snapSizes
   })
   const translated = model === undefined ? translation : { ...translation, model }
+  if (prefersJob(request)) {
+    if (offer === undefined) throw new EaselError('NOT_READY', undefined, { retryAfter: NOT_READY_RETRY_SECONDS })
+    return reply.send(await submitJob(jobs, request, reply, translated, headers))
+  }
   const caller = withTimeLeft(callerOf(request, headers, translated))
   const prepared = await preparedOf(service, request, translated, caller)
   const { run, replayed, detach } = service.submit(translated, caller, prepared)

@@ -1,0 +1,355 @@
+import { createHash } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { EaselError, type ErrorCode } from '../errors.js'
+import type { Log } from '../logger.js'
+import type { Caller } from '../service/caller.js'
+import { chipSecondsJson } from '../service/chip-seconds.js'
+import { toEaselError } from '../service/failures.js'
+import { picturesOf } from '../service/request-pictures.js'
+import type { Finished, Run } from '../service/run.js'
+import type { ImageService } from '../service/service.js'
+import type { UploadStore } from '../uploads/store.js'
+import { failureOf, type Made, type Outcome, type Progress, type Submission } from './submission.js'
+import type { Claim, JobEnd, JobStore } from './store.js'
+
+export interface ConsumerOptions {
+  store: JobStore
+  service: ImageService
+  uploads: UploadStore
+  /** Names this gateway in the store. */
+  owner: string
+  withRecipe: boolean
+  log: Log
+  observer: ConsumerObserver
+}
+
+export interface ConsumerObserver {
+  /** A job ended at this gateway. */
+  jobEnded: (end: JobEnd) => void
+  /** A claim ended without an end of its job: returned to the store, or lost to it. */
+  jobLeft: (how: 'returned' | 'lost') => void
+}
+
+/** Claims that wait for a worker: enough to fill its rows, few enough for the store to keep the order of callers. */
+const AHEAD = 4
+
+/** Refusals that say nothing about the job: it goes back, to be made later or elsewhere. */
+const LATER: ReadonlySet<ErrorCode> = new Set([
+  'QUEUE_FULL',
+  'NOT_READY',
+  'DRAINING',
+  'MEMORY_FULL',
+  'STORAGE_FULL',
+  'CONCURRENCY_LIMITED'
+])
+
+/** ms between two reports of a job's progress. */
+const REPORT_MS = 1000
+/** ms after which something that the store or the service refused is tried again. */
+const AGAIN_MS = 1000
+
+/** A job that this gateway makes. */
+interface Making {
+  readonly claim: Claim
+  readonly leave: AbortController
+  started: boolean
+}
+
+/** Makes the jobs of a store: claims them, runs them as requests, and writes how they ended. */
+export class JobConsumer {
+  readonly #options: ConsumerOptions
+  readonly #making = new Set<Making>()
+  readonly #busy = new Set<string>()
+  readonly #closing = new AbortController()
+  readonly #timer: NodeJS.Timeout
+  readonly #unwatch: () => void
+  #claiming: Promise<void> | undefined
+  #again = false
+  #pausedUntil = 0
+  #tending = false
+
+  constructor(options: ConsumerOptions) {
+    this.#options = options
+    const { store } = options
+    this.#timer = setInterval(() => void this.#tick(), store.bounds.lease / 3)
+    this.#timer.unref()
+    this.#unwatch = store.onChange(() => this.wake())
+  }
+
+  /** Number of jobs that this gateway makes. */
+  get making(): number {
+    return this.#making.size
+  }
+
+  /** Claims jobs, if there are any and there is room for them. Call it when either may have come. */
+  wake(): void {
+    if (this.#closing.signal.aborted) return
+    this.#again = true
+    this.#claiming ??= this.#claim().finally(() => {
+      this.#claiming = undefined
+    })
+  }
+
+  /** Claims nothing more. */
+  stop(): void {
+    this.#closing.abort()
+    this.#unwatch()
+  }
+
+  /** Waits until no job is made here any more. Call it after `stop`, and after the service has ended its requests. */
+  async close(): Promise<void> {
+    this.stop()
+    await this.#claiming
+    while (this.#making.size > 0) await sleep(5)
+    clearInterval(this.#timer)
+  }
+
+  async #tick(): Promise<void> {
+    const { store } = this.#options
+    if (this.#tending) return
+    this.#tending = true
+    try {
+      const lost = new Set(await store.renew([...this.#making].map(({ claim }) => claim)))
+      for (const { claim, leave } of this.#making) if (lost.has(claim)) leave.abort()
+      await store.tend(OUTCOMES)
+    } catch (error) {
+      this.#unless(error, 'JOB_STORE_UNAVAILABLE')
+    } finally {
+      this.#tending = false
+    }
+    this.wake()
+  }
+
+  /** Logs any other error than one that the store itself reports. */
+  #unless(error: unknown, expected: ErrorCode): void {
+    if (error instanceof EaselError && error.code === expected) return
+    this.#options.log.error({ err: error }, 'a job could not be looked after')
+  }
+
+  async #claim(): Promise<void> {
+    const { store, owner } = this.#options
+    while (this.#again && !this.#closing.signal.aborted) {
+      this.#again = false
+      try {
+        while (this.#hasRoom()) {
+          const claim = await store.claim(owner, this.#models(), [...this.#busy])
+          if (claim === undefined) break
+          await this.#begin(claim)
+        }
+      } catch (error) {
+        this.#unless(error, 'JOB_STORE_UNAVAILABLE')
+      }
+    }
+  }
+
+  #hasRoom(): boolean {
+    const { service } = this.#options
+    const waiting = [...this.#making].filter(({ started }) => !started).length
+    return (
+      !this.#closing.signal.aborted &&
+      performance.now() >= this.#pausedUntil &&
+      waiting < AHEAD &&
+      this.#making.size < Math.max(1, Math.floor(service.queueLimit / 2)) &&
+      this.#models().length > 0
+    )
+  }
+
+  /** Names by which jobs of models that are ready may ask for them. */
+  #models(): string[] {
+    return this.#options.service.models.flatMap(({ name, served }, index) =>
+      served.ready ? [...(index === 0 ? [''] : []), ...(name === undefined ? [] : [name])] : []
+    )
+  }
+
+  /** Begins a job. Returns once it is accepted or refused. */
+  async #begin(claim: Claim): Promise<void> {
+    const making: Making = { claim, leave: new AbortController(), started: false }
+    this.#making.add(making)
+    try {
+      const run = await this.#submit(making)
+      void this.#finish(making, run)
+    } catch (error) {
+      await this.#refused(making, toEaselError(error))
+      this.#making.delete(making)
+    }
+  }
+
+  async #submit({ claim, leave }: Making): Promise<{ run: Run; detach: () => void }> {
+    const { service, uploads: store } = this.#options
+    const { request, caller: said } = JSON.parse(claim.body) as Submission
+    const { scope, id } = claim.name
+    const caller: Caller = { id, scope, ...said, timeout: Math.max(1, claim.remaining) }
+    if (claim.pictures.length === 0) return service.submit(request, caller)
+    const uploads = store.open()
+    try {
+      for (const { field, read } of claim.pictures) await uploads.take(field, once(read))
+      const files = picturesOf(uploads, request)
+      const prepared = files && (await service.prepare(request, caller, files, leave.signal))
+      return service.submit(request, caller, prepared)
+    } finally {
+      uploads.close()
+    }
+  }
+
+  async #refused(making: Making, error: EaselError): Promise<void> {
+    const { claim } = making
+    if (LATER.has(error.code) || (error.code === 'DEADLINE_UNREACHABLE' && error.retryAfter !== undefined)) {
+      const { scope } = claim.name
+      if (error.code === 'CONCURRENCY_LIMITED' && scope !== '') {
+        this.#busy.add(scope)
+        setTimeout(() => this.#free(scope), AGAIN_MS).unref()
+      } else {
+        this.#pausedUntil = performance.now() + AGAIN_MS
+        setTimeout(() => this.wake(), AGAIN_MS).unref()
+      }
+      return this.#giveBack(making)
+    }
+    await this.#end(making, endOf(error), failureOf(error))
+  }
+
+  #free(scope: string): void {
+    this.#busy.delete(scope)
+    this.wake()
+  }
+
+  /** Follows a run to its end, and writes that. Never throws. */
+  async #finish(making: Making, { run, detach }: { run: Run; detach: () => void }): Promise<void> {
+    const { leave } = making
+    const cancel = () => run.cancel()
+    leave.signal.addEventListener('abort', cancel, { once: true })
+    if (leave.signal.aborted) cancel()
+    const unfollow = this.#follow(making, run)
+    try {
+      const finished = await run.finished
+      await this.#save(making, run, finished)
+    } catch (error) {
+      const failure = toEaselError(error)
+      if (failure.code === 'DRAINING') await this.#giveBack(making)
+      else await this.#end(making, endOf(failure), failureOf(failure))
+    } finally {
+      unfollow()
+      detach()
+      this.#making.delete(making)
+      this.wake()
+    }
+  }
+
+  /** Reports a run's progress to the store, not more often than each second. */
+  #follow(making: Making, run: Run): () => void {
+    const steps = new Map<number, { step: number; of: number }>()
+    let [last, done, reportedAt] = [0, 0, -Infinity]
+    let later: NodeJS.Timeout | undefined
+    const report = () => {
+      later = undefined
+      reportedAt = performance.now()
+      const all = [...steps.values()]
+      const progress: Progress = {
+        images_done: done,
+        images: (JSON.parse(making.claim.body) as Submission).request.num_images ?? 1,
+        step: all.reduce((sum, { step }) => sum + step, 0),
+        of: all.reduce((sum, { of }) => sum + of, 0)
+      }
+      this.#options.store
+        .progress(making.claim, JSON.stringify(progress))
+        .catch((error: unknown) => this.#unless(error, 'JOB_STORE_UNAVAILABLE'))
+    }
+    const look = () => {
+      for (let event = run.eventAfter(last); event !== undefined; event = run.eventAfter(last)) {
+        last = event.number
+        if (event.type === 'started') {
+          making.started = true
+          this.wake()
+        }
+        if (event.type === 'progress') steps.set(event.image, event)
+        if (event.type === 'image') done += 1
+      }
+      if (steps.size > 0) later ??= setTimeout(report, Math.max(0, reportedAt + REPORT_MS - performance.now()))
+    }
+    const unwatch = run.watch(look)
+    look()
+    return () => {
+      unwatch()
+      clearTimeout(later)
+    }
+  }
+
+  async #save(making: Making, run: Run, { images, timings, used }: Finished): Promise<void> {
+    const { store, withRecipe } = this.#options
+    const { claim } = making
+    for (const { index, bytes } of images) {
+      const saved = await this.#untilDone(making, () => store.images.save(claim, index, bytes))
+      if (!saved) return
+    }
+    const made: Made = {
+      images: images.map(({ index, seed, format, width, height, bytes, recipe }) => ({
+        index,
+        seed,
+        format,
+        width,
+        height,
+        bytes: bytes.length,
+        sha256: createHash('sha256').update(bytes).digest('hex'),
+        ...(withRecipe ? { recipe } : {})
+      })),
+      timings,
+      prompts: run.prompts,
+      ...(used === undefined ? {} : { used: chipSecondsJson(used) })
+    }
+    await this.#end(making, 'succeeded', { made })
+  }
+
+  async #end(making: Making, end: JobEnd, outcome: Outcome): Promise<void> {
+    const { store, observer } = this.#options
+    let ended = false
+    const written = await this.#untilDone(making, async () => {
+      ended = await store.end(making.claim, end, JSON.stringify(outcome))
+    })
+    if (written && ended) observer.jobEnded(end)
+    else observer.jobLeft('lost')
+  }
+
+  async #giveBack(making: Making): Promise<void> {
+    const { store, observer } = this.#options
+    await store.giveBack(making.claim).catch((error: unknown) => this.#unless(error, 'JOB_STORE_UNAVAILABLE'))
+    observer.jobLeft('returned')
+  }
+
+  /**
+   * Repeats what the store could not do, until it has, the claim is lost, or this gateway closes.
+   *
+   * @returns whether it was done
+   */
+  async #untilDone({ leave }: Making, act: () => Promise<void>): Promise<boolean> {
+    const stop = AbortSignal.any([leave.signal, this.#closing.signal])
+    for (;;) {
+      try {
+        await act()
+        return true
+      } catch (error) {
+        if (!(error instanceof EaselError)) {
+          this.#options.log.error({ err: error }, 'a job could not be written to its store')
+          return false
+        }
+        if (stop.aborted) return false
+        await sleep(AGAIN_MS, undefined, { signal: stop }).catch(() => undefined)
+      }
+    }
+  }
+}
+
+/** How jobs end that no gateway can end. */
+const OUTCOMES = {
+  crashed: JSON.stringify(
+    failureOf(new EaselError('WORKER_CRASHED', 'two gateways died, or lost the job store, while they made this job'))
+  ),
+  expired: JSON.stringify(failureOf(new EaselError('DEADLINE_EXCEEDED', 'the job did not end before its deadline')))
+}
+
+function endOf({ code }: EaselError): JobEnd {
+  if (code === 'CANCELLED') return 'cancelled'
+  return code === 'DEADLINE_EXCEEDED' || code === 'DEADLINE_UNREACHABLE' ? 'expired' : 'failed'
+}
+
+async function* once(read: () => Promise<Buffer>): AsyncGenerator<Buffer> {
+  yield await read()
+}

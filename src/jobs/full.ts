@@ -1,0 +1,20 @@
+import { EaselError } from '../errors.js'
+
+/** `Retry-After` of a full store. Room comes when jobs end, are fetched and deleted, or grow old. */
+const FULL_RETRY_SECONDS = 10
+
+/** @param what of it is full */
+export function jobsFull(what: 'jobs' | 'bytes', scope: string): EaselError {
+  const limit = what === 'jobs' ? 'JOB_LIMIT' : 'JOB_BYTES'
+  const whose = scope === '' ? 'The job store is full' : `The job store is full, or ${scope} has half of it`
+  return new EaselError('JOBS_FULL', `${whose} (${limit}): delete jobs that you no longer need, or retry later`, {
+    retryAfter: FULL_RETRY_SECONDS
+  })
+}
+
+export function neverFits(): EaselError {
+  return new EaselError(
+    'LIMIT_EXCEEDED',
+    'the request and its images do not fit into the job store (JOB_BYTES): ask for fewer or smaller images'
+  )
+}

@@ -1,0 +1,353 @@
+import type { Hold, MemoryBudget } from '../memory.js'
+import { jobsFull, neverFits } from './full.js'
+import {
+  BATCH_WEIGHT,
+  bytesOf,
+  type Claim,
+  isEnd,
+  type JobBounds,
+  type JobCounts,
+  type JobEnd,
+  type JobImages,
+  type JobName,
+  type JobPicture,
+  type JobState,
+  type JobStatus,
+  type JobStore,
+  MAX_CRASHES,
+  type NewJob,
+  shareOf
+} from './store.js'
+
+export interface MemoryStoreOptions {
+  bounds: JobBounds
+  memory: MemoryBudget
+  /** Frees memory that answers kept for retries take, so that this many bytes fit. Returns whether they do. */
+  makeRoom: (bytes: number) => boolean
+}
+
+interface Stored {
+  readonly name: JobName
+  readonly job: NewJob
+  flow: Flow
+  readonly submittedAt: number
+  readonly deadline: number
+  pictures: readonly JobPicture[]
+  body: string
+  revision: number
+  status: JobStatus
+  attempt: number
+  crashes: number
+  /** Until when its claim is valid, in ms. */
+  lease: number
+  startedAt: number | undefined
+  endedAt: number | undefined
+  progress: string | undefined
+  outcome: string | undefined
+  images: Map<number, Buffer>
+  bytes: number
+}
+
+/**
+ * The waiting jobs of one caller, model and class.
+ *
+ * @see https://doi.org/10.1109/INFCOM.1994.337677 self-clocked fair queueing
+ */
+interface Flow {
+  readonly model: string
+  readonly scope: string
+  readonly weight: number
+  /** The virtual time at which its first job would be done. */
+  time: number
+  readonly waiting: Stored[]
+}
+
+/** Keeps jobs in this process: they end with it. */
+export class MemoryJobStore implements JobStore {
+  readonly kind = 'memory'
+  readonly available = true
+  readonly bounds: JobBounds
+  readonly images: JobImages
+  readonly #options: MemoryStoreOptions
+  readonly #jobs = new Map<string, Stored>()
+  readonly #flows = new Map<string, Flow>()
+  readonly #listeners = new Set<(name: JobName | undefined) => void>()
+  /** Jobs and bytes of each scope. */
+  readonly #scopes = new Map<string, { jobs: number; bytes: number }>()
+  readonly #hold: Hold
+  #bytes = 0
+  /** The virtual time of the last claim, by model. */
+  readonly #clocks = new Map<string, number>()
+
+  constructor(options: MemoryStoreOptions) {
+    this.#options = options
+    this.bounds = options.bounds
+    this.#hold = options.memory.hold('jobs', 0)
+    this.images = {
+      save: async (claim, index, bytes) => {
+        const job = this.#claimed(claim)
+        if (job === undefined) return
+        job.images.set(index, bytes)
+        // What is reserved for the images includes this one, unless it is larger than foreseen.
+        this.#count(job, bytesOf(job.job) + Math.max(job.job.reserve, sizeOf(job.images)))
+      },
+      read: async (name, index) => this.#jobs.get(keyOf(name))?.images.get(index)
+    }
+  }
+
+  get counts(): JobCounts {
+    const counts = { queued: 0, running: 0, ended: 0, bytes: this.#bytes }
+    for (const { status } of this.#jobs.values()) counts[isEnd(status) ? 'ended' : status] += 1
+    return counts
+  }
+
+  async submit(job: NewJob): Promise<{ state: JobState; fresh: boolean }> {
+    const known = this.#jobs.get(keyOf(job.name))
+    if (known !== undefined) return { state: stateOf(known), fresh: false }
+    this.#refuseUnlessFits(job)
+    const pictures = await inMemory(job.pictures)
+    // Reading took time, in which others may have come.
+    const raced = this.#jobs.get(keyOf(job.name))
+    if (raced !== undefined) return { state: stateOf(raced), fresh: false }
+    this.#refuseUnlessFits(job)
+    const now = Date.now()
+    const stored: Stored = {
+      name: job.name,
+      job,
+      flow: this.#flowOf(job),
+      submittedAt: now,
+      deadline: now + job.timeout,
+      pictures,
+      body: job.body,
+      revision: 1,
+      status: 'queued',
+      attempt: 0,
+      crashes: 0,
+      lease: 0,
+      startedAt: undefined,
+      endedAt: undefined,
+      progress: undefined,
+      outcome: undefined,
+      images: new Map(),
+      bytes: 0
+    }
+    this.#jobs.set(keyOf(job.name), stored)
+    this.#scope(job.name.scope).jobs += 1
+    this.#count(stored, bytesOf(job))
+    stored.flow.waiting.push(stored)
+    this.#tell(stored)
+    return { state: stateOf(stored), fresh: true }
+  }
+
+  async find(name: JobName): Promise<JobState | undefined> {
+    const job = this.#jobs.get(keyOf(name))
+    return job && stateOf(job)
+  }
+
+  async cancel(name: JobName, outcome: string): Promise<JobState | undefined> {
+    const job = this.#jobs.get(keyOf(name))
+    if (job !== undefined && !isEnd(job.status)) this.#end(job, 'cancelled', outcome)
+    return job && stateOf(job)
+  }
+
+  async remove(name: JobName): Promise<boolean> {
+    const job = this.#jobs.get(keyOf(name))
+    if (job === undefined || !isEnd(job.status)) return false
+    this.#forget(job)
+    return true
+  }
+
+  async claim(_owner: string, models: readonly string[], busy: readonly string[]): Promise<Claim | undefined> {
+    const able = [...this.#flows.values()].filter(
+      ({ model, scope, waiting }) => models.includes(model) && !busy.includes(scope) && this.#hasRoom(waiting[0]!)
+    )
+    const [next] = able.sort((a, b) => a.time - b.time)
+    if (next === undefined || !this.#options.makeRoom(next.waiting[0]!.job.reserve)) return undefined
+    const job = next.waiting.shift()!
+    this.#clocks.set(next.model, next.time)
+    const [head] = next.waiting
+    if (head === undefined) this.#flows.delete(flowKey(job.job))
+    else next.time += head.job.cost / next.weight
+    job.status = 'running'
+    job.attempt += 1
+    job.startedAt = Date.now()
+    job.lease = job.startedAt + this.bounds.lease
+    job.progress = undefined
+    this.#count(job, bytesOf(job.job) + job.job.reserve)
+    this.#changed(job)
+    const { name, attempt, body, pictures, deadline } = job
+    return { name, attempt, body, pictures, remaining: deadline - Date.now() }
+  }
+
+  async renew(claims: readonly Claim[]): Promise<readonly Claim[]> {
+    return claims.filter((claim) => {
+      const job = this.#claimed(claim)
+      if (job !== undefined) job.lease = Date.now() + this.bounds.lease
+      return job === undefined
+    })
+  }
+
+  async progress(claim: Claim, progress: string): Promise<void> {
+    const job = this.#claimed(claim)
+    if (job === undefined) return
+    job.progress = progress
+    this.#changed(job)
+  }
+
+  async giveBack(claim: Claim): Promise<void> {
+    const job = this.#claimed(claim)
+    if (job !== undefined) this.#requeue(job)
+  }
+
+  async end(claim: Claim, end: JobEnd, outcome: string): Promise<boolean> {
+    const job = this.#jobs.get(keyOf(claim.name))
+    if (job === undefined || job.attempt !== claim.attempt) return false
+    if (job.status === 'running') this.#end(job, end, outcome)
+    return job.status === end && job.outcome === outcome
+  }
+
+  async tend(outcomes: Readonly<Record<'crashed' | 'expired', string>>): Promise<void> {
+    const now = Date.now()
+    for (const job of this.#jobs.values()) {
+      if (isEnd(job.status)) {
+        if (now - job.endedAt! >= this.bounds.keep) this.#forget(job)
+      } else if (now >= job.deadline) this.#end(job, 'expired', outcomes.expired)
+      else if (job.status === 'running' && now >= job.lease) {
+        job.crashes += 1
+        if (job.crashes >= MAX_CRASHES) this.#end(job, 'failed', outcomes.crashed)
+        else this.#requeue(job)
+      }
+    }
+  }
+
+  onChange(listener: (name: JobName | undefined) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  async close(): Promise<void> {
+    this.#hold.release()
+  }
+
+  #refuseUnlessFits(job: NewJob): void {
+    const { bounds } = this
+    const { scope } = job.name
+    const bytes = bytesOf(job)
+    if (bytes + job.reserve > shareOf(bounds.bytes, scope)) throw neverFits()
+    const used = this.#scope(scope)
+    if (this.#jobs.size >= bounds.jobs || used.jobs >= shareOf(bounds.jobs, scope)) throw jobsFull('jobs', scope)
+    if (this.#bytes + bytes > bounds.bytes || used.bytes + bytes > shareOf(bounds.bytes, scope))
+      throw jobsFull('bytes', scope)
+    if (!this.#options.makeRoom(bytes)) throw jobsFull('bytes', scope)
+  }
+
+  /** Whether the images of a waiting job fit. */
+  #hasRoom({ name: { scope }, job: { reserve } }: Stored): boolean {
+    const { bytes } = this.bounds
+    return this.#bytes + reserve <= bytes && this.#scope(scope).bytes + reserve <= shareOf(bytes, scope)
+  }
+
+  /** The job, if the claim is its present one. */
+  #claimed({ name, attempt }: Claim): Stored | undefined {
+    const job = this.#jobs.get(keyOf(name))
+    return job?.status === 'running' && job.attempt === attempt ? job : undefined
+  }
+
+  #end(job: Stored, end: JobEnd, outcome: string): void {
+    const { waiting } = job.flow
+    if (job.status === 'queued') {
+      waiting.splice(waiting.indexOf(job), 1)
+      if (waiting.length === 0) this.#flows.delete(flowKey(job.job))
+    }
+    job.status = end
+    job.outcome = outcome
+    job.endedAt = Date.now()
+    job.body = ''
+    job.pictures = []
+    if (end !== 'succeeded') job.images.clear()
+    this.#count(job, bytesOf({ ...job.job, body: outcome, pictures: [] }) + sizeOf(job.images))
+    this.#changed(job)
+  }
+
+  #requeue(job: Stored): void {
+    job.status = 'queued'
+    job.images.clear()
+    job.progress = undefined
+    this.#count(job, bytesOf(job.job))
+    // It has been paid for.
+    job.flow = this.#flowOf(job.job, 0)
+    job.flow.waiting.unshift(job)
+    this.#changed(job)
+  }
+
+  #forget(job: Stored): void {
+    this.#jobs.delete(keyOf(job.name))
+    const { scope } = job.name
+    this.#count(job, 0)
+    const used = this.#scope(scope)
+    used.jobs -= 1
+    if (used.jobs === 0) this.#scopes.delete(scope)
+    this.#tell(job)
+  }
+
+  #flowOf(job: NewJob, cost = job.cost): Flow {
+    const key = flowKey(job)
+    const known = this.#flows.get(key)
+    if (known !== undefined) return known
+    const { model, weight, batch, name } = job
+    const share = weight * (batch ? BATCH_WEIGHT : 1)
+    const time = (this.#clocks.get(model) ?? 0) + cost / share
+    const flow: Flow = { model, scope: name.scope, weight: share, time, waiting: [] }
+    this.#flows.set(key, flow)
+    return flow
+  }
+
+  #scope(scope: string): { jobs: number; bytes: number } {
+    const used = this.#scopes.get(scope) ?? { jobs: 0, bytes: 0 }
+    this.#scopes.set(scope, used)
+    return used
+  }
+
+  #count(job: Stored, bytes: number): void {
+    this.#bytes += bytes - job.bytes
+    this.#scope(job.name.scope).bytes += bytes - job.bytes
+    job.bytes = bytes
+    this.#hold.resize(this.#bytes)
+  }
+
+  #changed(job: Stored): void {
+    job.revision += 1
+    this.#tell(job)
+  }
+
+  #tell({ name }: Stored): void {
+    for (const listener of this.#listeners) listener(name)
+  }
+}
+
+function keyOf({ scope, id }: JobName): string {
+  return `${scope}/${id}`
+}
+
+function flowKey({ model, batch, name }: NewJob): string {
+  return JSON.stringify([model, batch, name.scope])
+}
+
+function sizeOf(images: ReadonlyMap<number, Buffer>): number {
+  return [...images.values()].reduce((sum, { length }) => sum + length, 0)
+}
+
+async function inMemory(pictures: readonly JobPicture[]): Promise<JobPicture[]> {
+  const read: JobPicture[] = []
+  for (const { field, bytes, read: file } of pictures) {
+    const content = await file()
+    read.push({ field, bytes, read: async () => content })
+  }
+  return read
+}
+
+function stateOf(job: Stored): JobState {
+  const { revision, status, submittedAt, deadline, startedAt, endedAt, crashes, progress, outcome } = job
+  const { fingerprint, about } = job.job
+  return { revision, status, fingerprint, about, submittedAt, deadline, startedAt, endedAt, crashes, progress, outcome }
+}

@@ -1,0 +1,63 @@
+import type { Caller } from '../service/caller.js'
+import type { GenerateRequest } from '../schemas/generate.js'
+import type { EaselError } from '../errors.js'
+import type { Format } from '../image/formats.js'
+import type { Recipe } from '../image/recipe.js'
+import type { ChipSeconds } from '../schemas/chip-seconds.js'
+import type { RunTimings } from '../service/run.js'
+import type { PromptReport } from '../service/prompt-job.js'
+
+/** The body of a job in its store: all that a gateway needs to make it. */
+export interface Submission {
+  readonly request: GenerateRequest
+  /** What the caller's key said when the job was submitted. */
+  readonly caller: Pick<Caller, 'weight' | 'batchOnly' | 'concurrency' | 'trace'>
+}
+
+/** What a job's clients see of its submission. */
+export interface About {
+  readonly seed: number
+  readonly images: number
+  readonly model: string | null
+  readonly priority: 'interactive' | 'batch'
+}
+
+/** How far an attempt is: over all images, whose steps are counted together. */
+export interface Progress {
+  readonly images_done: number
+  readonly images: number
+  readonly step: number
+  readonly of: number
+}
+
+/** How a job ended, in its store. */
+export type Outcome = { readonly made: Made } | { readonly error: JobFailure }
+
+export interface Made {
+  readonly images: readonly MadeImage[]
+  readonly timings: RunTimings
+  readonly prompts: PromptReport
+  readonly used?: ChipSeconds | undefined
+}
+
+export interface MadeImage {
+  readonly index: number
+  readonly seed: number
+  readonly format: Format
+  readonly width: number
+  readonly height: number
+  readonly bytes: number
+  /** In lower-case hex. */
+  readonly sha256: string
+  readonly recipe?: Recipe
+}
+
+export interface JobFailure {
+  readonly code: EaselError['code']
+  readonly message: string
+  readonly field?: string
+}
+
+export function failureOf({ code, message, field }: EaselError): Outcome {
+  return { error: { code, message, ...(field === undefined ? {} : { field }) } }
+}

@@ -1,0 +1,391 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import type { Claim, JobBounds, JobName, JobStore, NewJob } from '../../src/jobs/store.js'
+import { BATCH_WEIGHT } from '../../src/jobs/store.js'
+import { until } from '../support/wait.js'
+
+/** Opens a fresh store. It is closed after the test. */
+export type OpenStore = (bounds?: Partial<JobBounds>) => Promise<JobStore>
+
+export const BOUNDS: JobBounds = { jobs: 100, bytes: 2 ** 20, keep: 60_000, lease: 60_000 }
+
+const OUTCOMES = { crashed: '{"crashed":1}', expired: '{"expired":1}' }
+const name = (id: string, scope = ''): JobName => ({ scope, id })
+
+export function job(id: string, changes: Partial<NewJob> & { scope?: string } = {}): NewJob {
+  const { scope = '', ...rest } = changes
+  return {
+    name: name(id, scope),
+    fingerprint: 'f',
+    model: '',
+    batch: false,
+    weight: 1,
+    cost: 1,
+    reserve: 1000,
+    timeout: 60_000,
+    body: `{"id":"${id}"}`,
+    about: '{"seed":1}',
+    pictures: [],
+    ...rest
+  }
+}
+
+async function claimed(store: JobStore): Promise<Claim> {
+  const claim = await store.claim('me', [''], [])
+  expect(claim).toBeDefined()
+  return claim!
+}
+
+async function ids(store: JobStore, count: number, models = [''], busy: string[] = []): Promise<string[]> {
+  const all: string[] = []
+  for (let index = 0; index < count; index++) {
+    const claim = await store.claim('me', models, busy)
+    if (claim === undefined) break
+    all.push(claim.name.id)
+  }
+  return all
+}
+
+/** What every job store does. */
+export function contract(open: OpenStore): void {
+  describe('a job', () => {
+    it('is submitted once under its name, and seen by its own scope only', async () => {
+      const store = await open()
+      const first = await store.submit(job('a'))
+      expect(first).toMatchObject({ fresh: true, state: { status: 'queued', crashes: 0, about: '{"seed":1}' } })
+      const again = await store.submit(job('a', { fingerprint: 'other', body: 'other' }))
+      expect(again).toEqual({ fresh: false, state: first.state })
+      expect((await store.submit(job('a', { scope: 'b' }))).fresh).toBe(true)
+      expect(await store.find(name('a'))).toEqual(first.state)
+      expect(await store.find(name('a', 'c'))).toBeUndefined()
+      expect(await ids(store, 3)).toHaveLength(2)
+    })
+
+    it('is submitted once by many at once', async () => {
+      const store = await open()
+      const all = await Promise.all(Array.from({ length: 20 }, () => store.submit(job('a'))))
+      expect(all.filter(({ fresh }) => fresh)).toHaveLength(1)
+    })
+
+    it('brings its body and its pictures to whoever claims it', async () => {
+      const store = await open()
+      const file = Buffer.from([0, 255, 10, 13, 128])
+      await store.submit(
+        job('a', {
+          body: 'ü\n"',
+          pictures: [
+            { field: 'controls[0].image', bytes: 5, read: async () => file },
+            { field: 'image', bytes: 1, read: async () => Buffer.from([7]) }
+          ]
+        })
+      )
+      const claim = await claimed(store)
+      expect(claim).toMatchObject({ name: name('a'), attempt: 1, body: 'ü\n"' })
+      expect(claim.remaining).toBeGreaterThan(50_000)
+      expect(claim.pictures.map(({ field, bytes }) => [field, bytes])).toEqual([
+        ['controls[0].image', 5],
+        ['image', 1]
+      ])
+      expect(await claim.pictures[0]!.read()).toEqual(file)
+      expect(await store.find(name('a'))).toMatchObject({ status: 'running', startedAt: expect.any(Number) as number })
+    })
+
+    it('ends once, and keeps its images', async () => {
+      const store = await open()
+      await store.submit(job('a'))
+      const claim = await claimed(store)
+      const image = Buffer.from([1, 0, 255])
+      await store.images.save(claim, 0, image)
+      await store.images.save(claim, 1, Buffer.from('x'))
+      await store.images.save(claim, 1, Buffer.from('x'))
+      expect(await store.end(claim, 'succeeded', '{"made":1}')).toBe(true)
+      // Whoever did not get the answer asks again.
+      expect(await store.end(claim, 'succeeded', '{"made":1}')).toBe(true)
+      expect(await store.end(claim, 'failed', '{"error":1}')).toBe(false)
+      expect(await store.cancel(name('a'), 'c')).toMatchObject({ status: 'succeeded', outcome: '{"made":1}' })
+      expect(await store.images.read(name('a'), 0)).toEqual(image)
+      expect(await store.images.read(name('a'), 2)).toBeUndefined()
+      expect(await store.renew([claim])).toEqual([claim])
+      expect(await store.claim('me', [''], [])).toBeUndefined()
+    })
+
+    it('is cancelled while it waits, and while it is made', async () => {
+      const store = await open()
+      for (const id of ['a', 'b', 'c']) await store.submit(job(id))
+      expect(await store.cancel(name('b'), 'c')).toMatchObject({ status: 'cancelled', outcome: 'c' })
+      const claim = await claimed(store)
+      await store.cancel(claim.name, 'c')
+      await store.images.save(claim, 0, Buffer.from('late'))
+      expect(await store.images.read(claim.name, 0)).toBeUndefined()
+      expect(await store.renew([claim])).toEqual([claim])
+      expect(await store.end(claim, 'succeeded', 'late')).toBe(false)
+      expect(await store.find(claim.name)).toMatchObject({ status: 'cancelled' })
+      expect(await ids(store, 5)).toEqual(['c'])
+      expect(await store.cancel(name('none'), 'c')).toBeUndefined()
+    })
+
+    it('is forgotten when it has ended, not before', async () => {
+      const store = await open()
+      await store.submit(job('a'))
+      expect(await store.remove(name('a'))).toBe(false)
+      const claim = await claimed(store)
+      await store.images.save(claim, 0, Buffer.from('x'))
+      expect(await store.remove(name('a'))).toBe(false)
+      await store.end(claim, 'succeeded', '{}')
+      expect(await store.remove(name('a'))).toBe(true)
+      expect(await store.remove(name('a'))).toBe(false)
+      expect([await store.find(name('a')), await store.images.read(name('a'), 0)]).toEqual([undefined, undefined])
+      await store.tend(OUTCOMES)
+      expect(store.counts).toEqual({ queued: 0, running: 0, ended: 0, bytes: 0 })
+      expect((await store.submit(job('a'))).fresh).toBe(true)
+    })
+
+    it('goes back to the front, without blame, and the old claim counts no more', async () => {
+      const store = await open()
+      for (const id of ['a', 'b']) await store.submit(job(id))
+      const old = await claimed(store)
+      await store.giveBack(old)
+      const claim = await claimed(store)
+      expect(claim).toMatchObject({ name: name('a'), attempt: 2 })
+      await store.progress(old, 'old')
+      await store.giveBack(old)
+      expect(await store.end(old, 'failed', 'x')).toBe(false)
+      expect(await store.renew([old, claim])).toEqual([old])
+      expect(await store.find(name('a'))).toMatchObject({ status: 'running', crashes: 0, progress: undefined })
+    })
+
+    it('tells its changes, each with a higher revision', async () => {
+      const store = await open()
+      const told: string[] = []
+      const stop = store.onChange((changed) => told.push(changed?.id ?? '*'))
+      const revisions = [(await store.submit(job('a'))).state.revision]
+      const look = async () => revisions.push((await store.find(name('a')))!.revision)
+      const claim = await claimed(store)
+      await look()
+      await store.progress(claim, '{"step":1}')
+      await look()
+      expect(await store.find(name('a'))).toMatchObject({ progress: '{"step":1}' })
+      await store.end(claim, 'succeeded', '{}')
+      await look()
+      expect(revisions).toEqual([...new Set(revisions)].sort((a, b) => a - b))
+      await until('all changes are told', () => told.filter((id) => id === 'a').length >= 4)
+      stop()
+    })
+  })
+
+  describe('a gateway that is gone', () => {
+    it('loses its jobs to others once; a second loss is the end', async () => {
+      const store = await open({ lease: 300 })
+      await store.submit(job('a'))
+      const first = await claimed(store)
+      const again = async () => {
+        let claim: Claim | undefined
+        await until('the job can be claimed again', async () => {
+          await store.tend(OUTCOMES)
+          claim = await store.claim('other', [''], [])
+          return claim !== undefined
+        })
+        return claim!
+      }
+      const second = await again()
+      expect(await store.renew([first])).toEqual([first])
+      expect(await store.find(name('a'))).toMatchObject({ crashes: 1, status: 'running' })
+      await until('the job has ended', async () => {
+        await store.tend(OUTCOMES)
+        return (await store.find(name('a')))!.status === 'failed'
+      })
+      expect(await store.find(name('a'))).toMatchObject({ crashes: 2, outcome: OUTCOMES.crashed })
+      expect(await store.end(second, 'succeeded', '{}')).toBe(false)
+    })
+
+    it('is not one that renews', async () => {
+      const store = await open({ lease: 2000 })
+      await store.submit(job('a'))
+      const claim = await claimed(store)
+      const end = performance.now() + 3000
+      while (performance.now() < end) {
+        expect(await store.renew([claim])).toEqual([])
+        await store.tend(OUTCOMES)
+      }
+      expect(await store.find(name('a'))).toMatchObject({ status: 'running', crashes: 0 })
+    })
+  })
+
+  describe('time', () => {
+    it('ends jobs at their deadline, waiting or running', async () => {
+      const store = await open()
+      for (const id of ['a', 'b']) await store.submit(job(id, { timeout: 50 }))
+      const claim = await claimed(store)
+      await until('both have expired', async () => {
+        await store.tend(OUTCOMES)
+        return store.counts.ended === 2
+      })
+      for (const id of ['a', 'b'])
+        expect(await store.find(name(id))).toMatchObject({ status: 'expired', outcome: OUTCOMES.expired })
+      expect(await store.end(claim, 'succeeded', '{}')).toBe(false)
+      expect(await store.claim('me', [''], [])).toBeUndefined()
+    })
+
+    it('forgets ended jobs after they were kept', async () => {
+      const store = await open({ keep: 50 })
+      await store.submit(job('a'))
+      await store.submit(job('b'))
+      await store.end(await claimed(store), 'succeeded', '{}')
+      await until('it is forgotten', async () => {
+        await store.tend(OUTCOMES)
+        return (await store.find(name('a'))) === undefined
+      })
+      expect(store.counts).toMatchObject({ queued: 1, running: 0, ended: 0 })
+    })
+  })
+
+  describe('bounds', () => {
+    it('refuses more jobs than fit, ended ones included, until one is forgotten', async () => {
+      const store = await open({ jobs: 2 })
+      await store.submit(job('a'))
+      await store.submit(job('b'))
+      await expect(store.submit(job('c'))).rejects.toMatchObject({ code: 'JOBS_FULL', retryAfter: expect.any(Number) })
+      // A known one is no further one.
+      expect((await store.submit(job('a'))).fresh).toBe(false)
+      await store.cancel(name('a'), '{}')
+      await expect(store.submit(job('c'))).rejects.toMatchObject({ code: 'JOBS_FULL' })
+      await store.remove(name('a'))
+      expect((await store.submit(job('c'))).fresh).toBe(true)
+    })
+
+    it('lets one key have half', async () => {
+      const store = await open({ jobs: 4 })
+      for (const id of ['a', 'b']) await store.submit(job(id, { scope: 'k' }))
+      await expect(store.submit(job('c', { scope: 'k' }))).rejects.toMatchObject({ code: 'JOBS_FULL' })
+      expect((await store.submit(job('c', { scope: 'l' }))).fresh).toBe(true)
+      await store.cancel(name('a', 'k'), '{}')
+      await store.remove(name('a', 'k'))
+      expect((await store.submit(job('c', { scope: 'k' }))).fresh).toBe(true)
+    })
+
+    it('counts bodies and pictures, refuses what never fits, and waits with what does not fit now', async () => {
+      const store = await open({ bytes: 20_000 })
+      await expect(store.submit(job('never', { reserve: 19_000 }))).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED' })
+      const file = Buffer.alloc(9000)
+      const picture = { field: 'image', bytes: file.length, read: async () => file }
+      await store.submit(job('a', { pictures: [picture], reserve: 2000 }))
+      await expect(store.submit(job('b', { pictures: [picture], reserve: 2000 }))).rejects.toMatchObject({
+        code: 'JOBS_FULL'
+      })
+      const first = await claimed(store)
+      await store.submit(job('c', { reserve: 15_000 }))
+      // Its images do not fit beside the first one's picture.
+      expect(await store.claim('me', [''], [])).toBeUndefined()
+      await store.images.save(first, 0, Buffer.alloc(100))
+      await store.end(first, 'succeeded', '{}')
+      expect(await ids(store, 2)).toEqual(['c'])
+    })
+
+    it('has no bytes left when all jobs are gone, whatever happened to them', async () => {
+      const step = fc.record({
+        what: fc.constantFrom('submit', 'claim', 'end', 'fail', 'back', 'cancel', 'remove', 'image', 'progress'),
+        which: fc.integer({ min: 0, max: 5 }),
+        scope: fc.constantFrom('', 'k')
+      })
+      await fc.assert(
+        fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+          const store = await open({ jobs: 6 })
+          const claims: Claim[] = []
+          for (const { what, which, scope } of steps) {
+            const claim = claims[which % Math.max(1, claims.length)]
+            if (what === 'submit') await store.submit(job(`${which}`, { scope })).catch(() => undefined)
+            else if (what === 'claim') claims.push(...[await store.claim('me', [''], [])].flatMap((one) => one ?? []))
+            else if (what === 'cancel') await store.cancel(name(`${which}`, scope), '{}')
+            else if (what === 'remove') await store.remove(name(`${which}`, scope))
+            else if (claim === undefined) continue
+            else if (what === 'end') await store.end(claim, 'succeeded', '{"made":1}')
+            else if (what === 'fail') await store.end(claim, 'failed', '{}')
+            else if (what === 'back') await store.giveBack(claim)
+            else if (what === 'image') await store.images.save(claim, which, Buffer.alloc(100 * which))
+            else await store.progress(claim, '{}')
+            await store.tend(OUTCOMES)
+            const { queued, running, ended, bytes } = store.counts
+            expect(queued + running + ended).toBeLessThanOrEqual(6)
+            expect(bytes > 0).toBe(queued + running + ended > 0)
+          }
+          for (const scope of ['', 'k'])
+            for (let which = 0; which < 6; which++) {
+              await store.cancel(name(`${which}`, scope), '{}')
+              await store.remove(name(`${which}`, scope))
+            }
+          await store.tend(OUTCOMES)
+          expect(store.counts).toEqual({ queued: 0, running: 0, ended: 0, bytes: 0 })
+          expect(await store.claim('me', [''], [])).toBeUndefined()
+          await store.close()
+        }),
+        { numRuns: 30 }
+      )
+    })
+  })
+
+  describe('order', () => {
+    it('is that of submission for one caller, by model, and skips callers that are busy', async () => {
+      const store = await open()
+      for (const id of ['1', '2', '3']) await store.submit(job(id))
+      await store.submit(job('m', { model: 'other' }))
+      await store.submit(job('k', { scope: 'k' }))
+      expect(await ids(store, 9, [''], ['k'])).toEqual(['1', '2', '3'])
+      expect(await ids(store, 9, ['other'])).toEqual(['m'])
+      expect(await ids(store, 9, ['', 'other'])).toEqual(['k'])
+    })
+
+    it('gives waiting callers what they cost by their weights, in any order of arrival', async () => {
+      const jobs = fc.record({ caller: fc.integer({ min: 0, max: 2 }), cost: fc.integer({ min: 1, max: 9 }) })
+      const WEIGHTS = [1, 2, BATCH_WEIGHT]
+      await fc.assert(
+        fc.asyncProperty(fc.array(jobs, { minLength: 2, maxLength: 60 }), async (all) => {
+          const store = await open()
+          const waiting = [0, 0, 0]
+          for (const [index, { caller, cost }] of all.entries()) {
+            await store.submit(
+              job(`${index}`, {
+                scope: `${caller}`,
+                cost,
+                weight: caller === 1 ? 2 : 1,
+                batch: caller === 2
+              })
+            )
+            waiting[caller]! += 1
+          }
+          const got = [0, 0, 0]
+          const most = [0, 1, 2].map((caller) =>
+            Math.max(0, ...all.filter((one) => one.caller === caller).map(({ cost }) => cost))
+          )
+          while (waiting.every((count) => count > 0)) {
+            const claim = (await store.claim('me', [''], []))!
+            const caller = Number(claim.name.scope)
+            got[caller]! += all[Number(claim.name.id)]!.cost
+            waiting[caller]! -= 1
+            // Golestani's bound: while both wait, they differ by their dearest jobs at most.
+            for (const [a, b] of [
+              [0, 1],
+              [0, 2],
+              [1, 2]
+            ] as const)
+              expect(Math.abs(got[a]! / WEIGHTS[a]! - got[b]! / WEIGHTS[b]!)).toBeLessThanOrEqual(
+                most[a]! / WEIGHTS[a]! + most[b]! / WEIGHTS[b]! + 1e-9
+              )
+          }
+          await store.close()
+        }),
+        { numRuns: 20 }
+      )
+    })
+
+    it('lets no caller that always has one job starve another', async () => {
+      const store = await open()
+      await store.submit(job('long', { scope: 'b', cost: 10 }))
+      const order: string[] = []
+      for (let index = 0; index < 15; index++) {
+        await store.submit(job(`${index}`, { scope: 'a' }))
+        order.push((await store.claim('me', [''], []))!.name.id)
+      }
+      expect(order).toContain('long')
+    })
+  })
+}
