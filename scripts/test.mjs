@@ -6,6 +6,7 @@ import { installBrowser } from '../tools/browser.mjs'
 import { bucketServers } from '../tools/bucket-servers.mjs'
 import { installDeployTools } from '../tools/deploy-tools.mjs'
 import { schemathesis } from '../tools/http-tools.mjs'
+import { valkey } from '../tools/valkey-tools.mjs'
 import { libtpu } from './lib/libtpu.mjs'
 import { root, run, script, step, StepError } from '../tools/run.mjs'
 import { build, installNode, installPython, python } from '../tools/setup.mjs'
@@ -31,6 +32,7 @@ const installs = {
   libtpu,
   schemathesis,
   buckets: bucketServers,
+  valkey,
   browser: installBrowser
 }
 
@@ -67,7 +69,7 @@ const checks = {
   },
   vitest: {
     lane: 'node',
-    needs: ['node', 'python', 'dist', 'kubectl', 'schemathesis', 'buckets', 'browser'],
+    needs: ['node', 'python', 'dist', 'kubectl', 'schemathesis', 'buckets', 'valkey', 'browser'],
     run: () =>
       npx('vitest', 'run', '--reporter=default', '--reporter=json', `--outputFile=${join(reports, 'vitest.json')}`)
   }

@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { budgetWithin, MemoryBudget, type Part } from './memory.js'
 import type { Defaults } from './parameters.js'
+import { parseValkeyAddress, type ValkeyAddress } from './valkey-address.js'
 import { addressError, modelError } from './model-folder.js'
 import { defaultOptions, defaultsIn } from './default-options.js'
 import {
@@ -30,6 +31,8 @@ export const packageRoot = fileURLToPath(new URL('..', import.meta.url))
 const whole = { integer: true }
 /** Smallest MEMORY_BUDGET, in bytes. A smaller one cannot hold two images of 1024x1024. */
 const LEAST_BUDGET = 16 * 2 ** 20
+/** JOB_BYTES in Valkey. */
+const DEFAULT_JOB_BYTES = 2 ** 30
 const seconds = { min: 0.05, max: 86_400 }
 
 /**
@@ -187,7 +190,7 @@ export const options = {
   jobStore: text(
     'JOB_STORE',
     'memory',
-    'Where durable jobs are kept (docs/jobs.md): memory, where they end with the gateway.'
+    'Where durable jobs are kept (docs/jobs.md): memory, where they end with the gateway, or a Valkey server that several gateways may share, as valkey://[user:password@]host[:port][/db]; valkeys:// is over TLS.'
   ),
   jobLimit: number(
     'JOB_LIMIT',
@@ -198,7 +201,7 @@ export const options = {
   jobBytes: optional({
     env: 'JOB_BYTES',
     value: 'bytes',
-    doc: 'Most bytes of jobs, with their pictures and images. A job waits until its images fit. One access key may have half of them. Default: a sixteenth of MEMORY_BUDGET; at most an eighth.',
+    doc: 'Most bytes of jobs, with their pictures and images. A job waits until its images fit. One access key may have half of them. Default: 1 GiB in Valkey; in memory a sixteenth of MEMORY_BUDGET, and at most an eighth.',
     parse: (value: string) => parseNumber(value, { min: 1_048_576, max: 2 ** 50, ...whole })
   }),
   jobTtl: number(
@@ -218,6 +221,18 @@ export const options = {
     15,
     { min: 0.3, max: 3600 },
     'Seconds without a heartbeat after which the jobs of a gateway are given to others.'
+  ),
+  jobStoreCa: optional({
+    env: 'JOB_STORE_CA',
+    value: 'file',
+    doc: "Certificates (PEM) of which one must have signed that of a valkeys:// server. Default: Node's.",
+    parse: (value: string) => resolve(value)
+  }),
+  jobReplicas: number(
+    'JOB_REPLICAS',
+    0,
+    { min: 0, max: 16, ...whole },
+    'Replicas of the Valkey server that must have a job before its submission is answered. With 0, a job that was accepted just before a failover may be lost.'
   ),
   accessKeys: optional({
     env: 'ACCESS_KEYS',
@@ -397,6 +412,7 @@ export type GatewayOptions = Readonly<
     | 'memoryBudget'
     | 'pictureFolder'
     | 'jobBytes'
+    | 'jobStore'
     | 'model'
     | 'models'
     | 'vae'
@@ -410,6 +426,8 @@ export type GatewayOptions = Readonly<
     memoryBudget: number
     pictureFolder: string
     jobBytes: number
+    /** Undefined for jobs in memory. */
+    jobStore: ValkeyAddress | undefined
     defaults: Defaults
   }
 >
@@ -484,6 +502,7 @@ function check(values: OptionValues<typeof options>): GatewayOptions {
     models,
     workerEndpoint: checkEndpoint(values),
     memoryBudget,
+    jobStore: jobStoreOf(values),
     jobBytes: jobBytesOf(values, memoryBudget),
     pictureFolder: values.pictureFolder ?? tmpdir(),
     python: pythonPath(values.python)
@@ -537,9 +556,10 @@ export function requireModels(given: GatewayOptions): GatewayOptions {
   return given
 }
 
-/** The environment of this process, which its workers inherit. */
+/** The environment of this process, which its workers inherit, without what only the gateway may know. */
 export function processEnvironment(): NodeJS.ProcessEnv {
-  return process.env
+  const { JOB_STORE: _, ...rest } = process.env
+  return rest
 }
 
 /** The memory budget in bytes: the given one, else one that fits the process. Checks the options that depend on it. */
@@ -559,9 +579,22 @@ function checkMemory({ memoryBudget, idempotencyBytes, bodyLimit }: OptionValues
   return total
 }
 
+/** The error does not repeat the value, which may have a password. */
+function jobStoreOf({ jobStore, jobReplicas }: OptionValues<typeof options>): ValkeyAddress | undefined {
+  if (jobStore === 'memory') {
+    if (jobReplicas > 0) throw new OptionError('JOB_REPLICAS needs a JOB_STORE in Valkey')
+    return undefined
+  }
+  try {
+    return parseValkeyAddress(jobStore)
+  } catch (error) {
+    throw new OptionError(`JOB_STORE ${(error as Error).message}`)
+  }
+}
+
 /** Most bytes of jobs. In memory they share a part of the budget with answers kept for retries, and take half of it. */
 function jobBytesOf({ jobBytes, jobStore }: OptionValues<typeof options>, memoryBudget: number): number {
-  if (jobStore !== 'memory') throw new OptionError(`JOB_STORE=${jobStore}: must be memory`)
+  if (jobStore !== 'memory') return jobBytes ?? DEFAULT_JOB_BYTES
   const most = new MemoryBudget(memoryBudget).most('jobs')
   if (jobBytes !== undefined && jobBytes > most)
     throw new OptionError(

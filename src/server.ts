@@ -1,4 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
@@ -15,7 +16,8 @@ import { type PoolOptions, WorkerPool } from './workers/worker-pool.js'
 import { ImageEncoder } from './image/encoder.js'
 import { JobConsumer } from './jobs/consumer.js'
 import { Jobs } from './jobs/jobs.js'
-import { MemoryJobStore } from './jobs/memory-store.js'
+import { MemoryJobStore, type MemoryStoreOptions } from './jobs/memory-store.js'
+import type { JobBounds, JobStore } from './jobs/store.js'
 import { MemoryBudget } from './memory.js'
 import { createMetrics, type Metrics } from './metrics.js'
 import { PictureReader } from './pictures/reader.js'
@@ -135,16 +137,13 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
     observer: metrics.observer
   })
   const stored = options.results && (await openResults({ ...options, results: options.results }, log, metrics))
-  const store = new MemoryJobStore({
-    bounds: {
-      jobs: options.jobLimit,
-      bytes: options.jobBytes,
-      keep: options.jobTtl * 1000,
-      lease: options.jobClaimTimeout * 1000
-    },
-    memory,
-    makeRoom: (bytes) => service.makeRoom(bytes)
-  })
+  const bounds: JobBounds = {
+    jobs: options.jobLimit,
+    bytes: options.jobBytes,
+    keep: options.jobTtl * 1000,
+    lease: options.jobClaimTimeout * 1000
+  }
+  const store = await openJobStore(options, { bounds, memory, log, makeRoom: (bytes) => service.makeRoom(bytes) })
   const jobs = new Jobs({ store, service, timeout: options.jobTimeout * 1000, observer: metrics.observer })
   const consumer = new JobConsumer({
     store,
@@ -233,6 +232,17 @@ async function openTracing({ otlpEndpoint, otelServiceName }: GatewayOptions, ve
   if (otlpEndpoint === undefined) return noTracing
   const { openTelemetry } = await import('./tracing/open-telemetry.js')
   return openTelemetry({ endpoint: otlpEndpoint, serviceName: otelServiceName, version })
+}
+
+/** Loads Valkey's client only if the jobs are there. */
+async function openJobStore(
+  { jobStore: address, jobReplicas: replicas, jobStoreCa }: GatewayOptions,
+  { log, ...parts }: MemoryStoreOptions & { log: Logger }
+): Promise<JobStore> {
+  if (address === undefined) return new MemoryJobStore(parts)
+  const { ValkeyJobStore } = await import('./jobs/valkey/store.js')
+  const trusted = jobStoreCa === undefined ? undefined : await readFile(jobStoreCa, 'utf8')
+  return new ValkeyJobStore({ address, replicas, bounds: parts.bounds, log, trusted })
 }
 
 /** Tokenizers of the models, in order. Those of equal folders share their parts. */

@@ -43,6 +43,9 @@ const LATER: ReadonlySet<ErrorCode> = new Set([
   'CONCURRENCY_LIMITED'
 ])
 
+/** What the store says when it cannot take anything now. */
+const AWAY: ReadonlySet<ErrorCode> = new Set(['JOB_STORE_UNAVAILABLE', 'JOBS_FULL'])
+
 /** ms between two reports of a job's progress. */
 const REPORT_MS = 1000
 /** ms after which something that the store or the service refused is tried again. */
@@ -73,7 +76,9 @@ export class JobConsumer {
     const { store } = options
     this.#timer = setInterval(() => void this.#tick(), store.bounds.lease / 3)
     this.#timer.unref()
-    this.#unwatch = store.onChange(() => this.wake())
+    this.#unwatch = store.onChange((_name, waits) => {
+      if (waits) this.wake()
+    })
   }
 
   /** Number of jobs that this gateway makes. */
@@ -113,16 +118,16 @@ export class JobConsumer {
       for (const { claim, leave } of this.#making) if (lost.has(claim)) leave.abort()
       await store.tend(OUTCOMES)
     } catch (error) {
-      this.#unless(error, 'JOB_STORE_UNAVAILABLE')
+      this.#unlessAway(error)
     } finally {
       this.#tending = false
     }
     this.wake()
   }
 
-  /** Logs any other error than one that the store itself reports. */
-  #unless(error: unknown, expected: ErrorCode): void {
-    if (error instanceof EaselError && error.code === expected) return
+  /** Logs what the store does not report itself. */
+  #unlessAway(error: unknown): void {
+    if (error instanceof EaselError && AWAY.has(error.code)) return
     this.#options.log.error({ err: error }, 'a job could not be looked after')
   }
 
@@ -137,7 +142,7 @@ export class JobConsumer {
           await this.#begin(claim)
         }
       } catch (error) {
-        this.#unless(error, 'JOB_STORE_UNAVAILABLE')
+        this.#unlessAway(error)
       }
     }
   }
@@ -251,7 +256,7 @@ export class JobConsumer {
       }
       this.#options.store
         .progress(making.claim, JSON.stringify(progress))
-        .catch((error: unknown) => this.#unless(error, 'JOB_STORE_UNAVAILABLE'))
+        .catch((error: unknown) => this.#unlessAway(error))
     }
     const look = () => {
       for (let event = run.eventAfter(last); event !== undefined; event = run.eventAfter(last)) {
@@ -310,7 +315,7 @@ export class JobConsumer {
 
   async #giveBack(making: Making): Promise<void> {
     const { store, observer } = this.#options
-    await store.giveBack(making.claim).catch((error: unknown) => this.#unless(error, 'JOB_STORE_UNAVAILABLE'))
+    await store.giveBack(making.claim).catch((error: unknown) => this.#unlessAway(error))
     observer.jobLeft('returned')
   }
 

@@ -3,9 +3,11 @@ import { EaselError } from '../errors.js'
 /** `Retry-After` of a full store. Room comes when jobs end, are fetched and deleted, or grow old. */
 const FULL_RETRY_SECONDS = 10
 
+const LIMITS = { jobs: 'JOB_LIMIT', bytes: 'JOB_BYTES', server: 'maxmemory of its server' } as const
+
 /** @param what of it is full */
-export function jobsFull(what: 'jobs' | 'bytes', scope: string): EaselError {
-  const limit = what === 'jobs' ? 'JOB_LIMIT' : 'JOB_BYTES'
+export function jobsFull(what: keyof typeof LIMITS, scope: string): EaselError {
+  const limit = LIMITS[what]
   const whose = scope === '' ? 'The job store is full' : `The job store is full, or ${scope} has half of it`
   return new EaselError('JOBS_FULL', `${whose} (${limit}): delete jobs that you no longer need, or retry later`, {
     retryAfter: FULL_RETRY_SECONDS

@@ -3,6 +3,7 @@ import { jobsFull, neverFits } from './full.js'
 import {
   BATCH_WEIGHT,
   bytesOf,
+  type ChangeListener,
   type Claim,
   isEnd,
   type JobBounds,
@@ -71,7 +72,7 @@ export class MemoryJobStore implements JobStore {
   readonly #options: MemoryStoreOptions
   readonly #jobs = new Map<string, Stored>()
   readonly #flows = new Map<string, Flow>()
-  readonly #listeners = new Set<(name: JobName | undefined) => void>()
+  readonly #listeners = new Set<ChangeListener>()
   /** Jobs and bytes of each scope. */
   readonly #scopes = new Map<string, { jobs: number; bytes: number }>()
   readonly #hold: Hold
@@ -220,7 +221,7 @@ export class MemoryJobStore implements JobStore {
     }
   }
 
-  onChange(listener: (name: JobName | undefined) => void): () => void {
+  onChange(listener: ChangeListener): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
   }
@@ -320,8 +321,8 @@ export class MemoryJobStore implements JobStore {
     this.#tell(job)
   }
 
-  #tell({ name }: Stored): void {
-    for (const listener of this.#listeners) listener(name)
+  #tell({ name, status }: Stored): void {
+    for (const listener of this.#listeners) listener(name, status === 'queued')
   }
 }
 

@@ -104,6 +104,9 @@ export interface JobImages {
   read: (name: JobName, index: number) => Promise<Buffer | undefined>
 }
 
+/** @param name the job that changed; undefined when any may have @param waits whether it now waits for a gateway */
+export type ChangeListener = (name: JobName | undefined, waits: boolean) => void
+
 /**
  * Keeps jobs. Every operation is atomic: of several gateways that do the same at once, one does it. Each throws EaselError
  * JOB_STORE_UNAVAILABLE when the store does not answer; it may have been done then, and doing it again is safe.
@@ -152,8 +155,8 @@ export interface JobStore {
    * passed, forgets those that ended long ago, and looks at the counts.
    */
   tend: (outcomes: Readonly<Record<'crashed' | 'expired', string>>) => Promise<void>
-  /** Calls `listener` when a job changes or comes, undefined when any may have. Returns a function that stops it. */
-  onChange: (listener: (name: JobName | undefined) => void) => () => void
+  /** Calls `listener` at each change until the returned function is called. */
+  onChange: (listener: ChangeListener) => () => void
   close: () => Promise<void>
 }
 

@@ -12,7 +12,8 @@ const locks = [
   'python-worker/requirements-cuda.lock',
   'test/deploy/requirements.lock',
   'test/http/requirements.lock',
-  'test/results/requirements.lock'
+  'test/results/requirements.lock',
+  'test/jobs/requirements.lock'
 ]
 
 describe.each(locks)('%s', (file) => {

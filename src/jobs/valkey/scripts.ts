@@ -1,0 +1,259 @@
+/**
+ * The job store's operations as Valkey scripts. Each is atomic. KEYS[1] is the prefix of all keys:
+ *
+ * - `job:NAME` a hash with a job's state (the names of the fields are in `record.ts`)
+ * - `in:NAME` a hash with its body, and its pictures as p0, p1, ...; until it has ended
+ * - `out:NAME` a hash with its images, by index
+ * - `flow:MODEL|CLASS|SCOPE` a list of the names that wait
+ * - `flows:MODEL` a sorted set of the flows by virtual time, `clock:MODEL` that of the last claim
+ * - `running`, `deadline`, `ended` sorted sets of names, by the end of the lease, the deadline and the end, in ms
+ * - `bytes`, `scope:jobs`, `scope:bytes` what jobs take, in all and by scope
+ * - `seen`, `grace` when a gateway last looked, and until when no lease ends
+ *
+ * The server's clock decides: gateways' clocks may differ.
+ */
+const PRELUDE = `
+local P = KEYS[1]
+local call = redis.call
+local RECORD = 2048
+local function int(x) return string.format('%.0f', x) end
+local function real(x) return string.format('%.17g', x) end
+local function now() local t = call('TIME') return t[1] * 1000 + math.floor(t[2] / 1000) end
+local function job(name) return P .. 'job:' .. name end
+local function get(name, ...) return unpack(call('HMGET', job(name), ...)) end
+local function tell(name)
+  call('HINCRBY', job(name), 'rev', 1)
+  call('PUBLISH', P .. 'changes', (get(name, 'st') == 'queued' and '+' or '-') .. name)
+end
+local function count(name, bytes)
+  local scope, old = get(name, 'scope', 'bytes')
+  local more = int(bytes - tonumber(old))
+  call('HSET', job(name), 'bytes', int(bytes))
+  call('INCRBY', P .. 'bytes', more)
+  if call('HINCRBY', P .. 'scope:bytes', scope, more) == 0 then call('HDEL', P .. 'scope:bytes', scope) end
+end
+local function enqueue(name, paid)
+  local model, flow, cost, share = get(name, 'model', 'flow', 'cost', 'share')
+  local list = P .. 'flow:' .. model .. '|' .. flow
+  if call('EXISTS', list) == 0 then
+    local clock = tonumber(call('GET', P .. 'clock:' .. model) or '0')
+    local price = paid and 0 or tonumber(cost) / tonumber(share)
+    call('ZADD', P .. 'flows:' .. model, real(clock + price), flow)
+  end
+  call(paid and 'LPUSH' or 'RPUSH', list, name)
+end
+local function drop_flow(model, flow)
+  call('ZREM', P .. 'flows:' .. model, flow)
+  if call('EXISTS', P .. 'flows:' .. model) == 0 then call('DEL', P .. 'clock:' .. model) end
+end
+local function finish(name, status, outcome)
+  local was, model, flow, about, img = get(name, 'st', 'model', 'flow', 'about', 'img')
+  if was == 'queued' then
+    local list = P .. 'flow:' .. model .. '|' .. flow
+    call('LREM', list, 1, name)
+    if call('EXISTS', list) == 0 then drop_flow(model, flow) end
+  else
+    call('ZREM', P .. 'running', name)
+  end
+  local time = int(now())
+  call('ZREM', P .. 'deadline', name)
+  call('ZADD', P .. 'ended', time, name)
+  call('UNLINK', P .. 'in:' .. name)
+  if status ~= 'succeeded' then
+    call('UNLINK', P .. 'out:' .. name)
+    img = '0'
+  end
+  call('HSET', job(name), 'st', status, 'out', outcome, 'end', time)
+  count(name, RECORD + #about + #outcome + tonumber(img))
+  tell(name)
+end
+local function back(name)
+  local base = get(name, 'base')
+  call('ZREM', P .. 'running', name)
+  call('UNLINK', P .. 'out:' .. name)
+  call('HSET', job(name), 'st', 'queued', 'img', '0')
+  call('HDEL', job(name), 'prog')
+  count(name, tonumber(base))
+  enqueue(name, true)
+  tell(name)
+end
+local function forget(name)
+  local scope = get(name, 'scope')
+  count(name, 0)
+  if call('HINCRBY', P .. 'scope:jobs', scope, -1) == 0 then call('HDEL', P .. 'scope:jobs', scope) end
+  call('ZREM', P .. 'ended', name)
+  call('UNLINK', job(name), P .. 'out:' .. name)
+  call('PUBLISH', P .. 'changes', '-' .. name)
+end
+local function held(name, attempt)
+  local status, mine = get(name, 'st', 'att')
+  return status == 'running' and mine == attempt
+end
+local function state(name)
+  return call('HMGET', job(name), 'rev', 'st', 'fp', 'about', 'sub', 'dl', 'start', 'end', 'cr', 'prog', 'out')
+end
+local function ended(status) return status ~= 'queued' and status ~= 'running' end
+`
+
+/** Runs also when the server is over `maxmemory`: it frees more than it takes, or an end depends on it. */
+const ALWAYS = `#!lua flags=allow-oom\n${PRELUDE}`
+const UNLESS_FULL = `#!lua\n${PRELUDE}`
+
+/** The scripts by the names of their commands. */
+export const SCRIPTS = {
+  /** name scope fp about model flow share cost reserve timeout bytes body staged pictures jobs bytes jobs bytes */
+  easelSubmit: `${UNLESS_FULL}
+local name, scope, fp, about, model, flow, share, cost, reserve, timeout = unpack(ARGV, 1, 10)
+local bytes, body, staged, pictures, jobs_limit, bytes_limit, scope_jobs, scope_bytes = unpack(ARGV, 11, 18)
+if call('EXISTS', job(name)) == 1 then return {'known', state(name)} end
+local jobs = call('ZCARD', P .. 'deadline') + call('ZCARD', P .. 'ended')
+local own = tonumber(call('HGET', P .. 'scope:jobs', scope) or '0')
+if jobs >= tonumber(jobs_limit) or own >= tonumber(scope_jobs) then return {'full', 'jobs'} end
+local used = tonumber(call('GET', P .. 'bytes') or '0')
+own = tonumber(call('HGET', P .. 'scope:bytes', scope) or '0')
+if used + bytes > tonumber(bytes_limit) or own + bytes > tonumber(scope_bytes) then return {'full', 'bytes'} end
+local input = P .. 'in:' .. name
+if staged ~= '' then
+  -- What was staged may have been given up meanwhile.
+  if call('EXISTS', staged) == 0 then return {'lost', ''} end
+  call('RENAME', staged, input)
+  call('PERSIST', input)
+end
+call('HSET', input, 'body', body)
+local time = now()
+call('HSET', job(name), 'rev', '0', 'st', 'queued', 'scope', scope, 'fp', fp, 'about', about, 'model', model,
+  'flow', flow, 'share', share, 'cost', cost, 'res', reserve, 'base', bytes, 'bytes', '0', 'img', '0', 'att', '0',
+  'cr', '0', 'pics', pictures, 'sub', int(time), 'dl', int(time + timeout))
+call('HINCRBY', P .. 'scope:jobs', scope, 1)
+count(name, tonumber(bytes))
+call('ZADD', P .. 'deadline', int(time + timeout), name)
+enqueue(name, false)
+tell(name)
+return {'new', state(name)}`,
+
+  /** owner lease bytes share busy(JSON) model... */
+  easelClaim: `${UNLESS_FULL}
+local owner, lease, bytes_limit, key_share = unpack(ARGV, 1, 4)
+local busy = {}
+for _, scope in ipairs(cjson.decode(ARGV[5])) do busy[scope] = true end
+local used = tonumber(call('GET', P .. 'bytes') or '0')
+local best
+for index = 6, #ARGV do
+  local model = ARGV[index]
+  local flows = call('ZRANGE', P .. 'flows:' .. model, 0, -1, 'WITHSCORES')
+  for at = 1, #flows, 2 do
+    local flow, time = flows[at], tonumber(flows[at + 1])
+    local scope = string.match(flow, '^%a|(.*)$')
+    if not busy[scope] then
+      local name = call('LINDEX', P .. 'flow:' .. model .. '|' .. flow, 0)
+      local reserve = tonumber((get(name, 'res')))
+      local own = tonumber(call('HGET', P .. 'scope:bytes', scope) or '0')
+      local most = scope == '' and tonumber(bytes_limit) or tonumber(key_share)
+      if used + reserve <= tonumber(bytes_limit) and own + reserve <= most then
+        if best == nil or time < best.time then best = {model = model, flow = flow, time = time, name = name} end
+        break
+      end
+    end
+  end
+end
+if best == nil then return false end
+local name, list = best.name, P .. 'flow:' .. best.model .. '|' .. best.flow
+call('LPOP', list)
+call('SET', P .. 'clock:' .. best.model, real(best.time))
+local head = call('LINDEX', list, 0)
+if head then
+  local cost, share = get(head, 'cost', 'share')
+  call('ZADD', P .. 'flows:' .. best.model, real(best.time + tonumber(cost) / tonumber(share)), best.flow)
+else
+  drop_flow(best.model, best.flow)
+end
+local time = now()
+local attempt = call('HINCRBY', job(name), 'att', 1)
+call('HSET', job(name), 'st', 'running', 'start', int(time), 'owner', owner)
+call('HDEL', job(name), 'prog')
+local base, reserve, deadline, pictures = get(name, 'base', 'res', 'dl', 'pics')
+count(name, tonumber(base) + tonumber(reserve))
+call('ZADD', P .. 'running', int(time + lease), name)
+tell(name)
+return {name, int(attempt), call('HGET', P .. 'in:' .. name, 'body'), pictures, int(deadline - time)}`,
+
+  /** lease (name attempt)... */
+  easelRenew: `${ALWAYS}
+local lost, until_ = {}, int(now() + ARGV[1])
+for index = 2, #ARGV, 2 do
+  if held(ARGV[index], ARGV[index + 1]) then call('ZADD', P .. 'running', until_, ARGV[index])
+  else lost[#lost + 1] = (index - 2) / 2 end
+end
+return lost`,
+
+  /** name attempt progress */
+  easelProgress: `${ALWAYS}
+if held(ARGV[1], ARGV[2]) then
+  call('HSET', job(ARGV[1]), 'prog', ARGV[3])
+  tell(ARGV[1])
+end`,
+
+  /** name attempt index bytes */
+  easelSave: `${UNLESS_FULL}
+local name = ARGV[1]
+if not held(name, ARGV[2]) then return 0 end
+local out = P .. 'out:' .. name
+local img = call('HINCRBY', job(name), 'img', #ARGV[4] - call('HSTRLEN', out, ARGV[3]))
+call('HSET', out, ARGV[3], ARGV[4])
+local base, reserve = get(name, 'base', 'res')
+count(name, tonumber(base) + math.max(tonumber(reserve), img))
+return 1`,
+
+  /** name attempt */
+  easelGiveBack: `${ALWAYS}
+if held(ARGV[1], ARGV[2]) then back(ARGV[1]) end`,
+
+  /** name attempt status outcome */
+  easelEnd: `${ALWAYS}
+local status, attempt, outcome = get(ARGV[1], 'st', 'att', 'out')
+if attempt ~= ARGV[2] then return 0 end
+if status == 'running' then
+  finish(ARGV[1], ARGV[3], ARGV[4])
+  return 1
+end
+return (status == ARGV[3] and outcome == ARGV[4]) and 1 or 0`,
+
+  /** name outcome */
+  easelCancel: `${ALWAYS}
+local status = get(ARGV[1], 'st')
+if not status then return false end
+if not ended(status) then finish(ARGV[1], 'cancelled', ARGV[2]) end
+return state(ARGV[1])`,
+
+  /** name */
+  easelRemove: `${ALWAYS}
+local status = get(ARGV[1], 'st')
+if not status or not ended(status) then return 0 end
+forget(ARGV[1])
+return 1`,
+
+  /** lease keep crashes most crashed expired */
+  easelTend: `${ALWAYS}
+local lease, keep, crashes, most, crashed, expired = unpack(ARGV)
+local time = now()
+local seen = tonumber(call('GET', P .. 'seen') or '0')
+-- Nobody could renew while the store was away or frozen, or no gateway was here: that is no gateway's fault.
+if time - seen > lease / 2 then call('SET', P .. 'grace', int(time + lease)) end
+call('SET', P .. 'seen', int(time))
+for _, name in ipairs(call('ZRANGE', P .. 'deadline', '-inf', int(time), 'BYSCORE', 'LIMIT', 0, most)) do
+  finish(name, 'expired', expired)
+end
+if time >= tonumber(call('GET', P .. 'grace') or '0') then
+  for _, name in ipairs(call('ZRANGE', P .. 'running', '-inf', int(time), 'BYSCORE', 'LIMIT', 0, most)) do
+    if call('HINCRBY', job(name), 'cr', 1) >= tonumber(crashes) then finish(name, 'failed', crashed)
+    else back(name) end
+  end
+end
+for _, name in ipairs(call('ZRANGE', P .. 'ended', '-inf', int(time - keep), 'BYSCORE', 'LIMIT', 0, most)) do
+  forget(name)
+end
+local running = call('ZCARD', P .. 'running')
+return {call('ZCARD', P .. 'deadline') - running, running, call('ZCARD', P .. 'ended'), call('GET', P .. 'bytes') or '0'}`
+} as const
+
+export type ScriptName = keyof typeof SCRIPTS

@@ -1,0 +1,268 @@
+import { randomUUID } from 'node:crypto'
+import pLimit, { type LimitFunction } from 'p-limit'
+import type { Log } from '../../logger.js'
+import { jobsFull, neverFits } from '../full.js'
+import {
+  BATCH_WEIGHT,
+  bytesOf,
+  type ChangeListener,
+  type Claim,
+  type JobBounds,
+  type JobCounts,
+  type JobEnd,
+  type JobImages,
+  type JobName,
+  type JobPicture,
+  type JobState,
+  type JobStatus,
+  type JobStore,
+  MAX_CRASHES,
+  type NewJob,
+  NO_JOBS,
+  shareOf
+} from '../store.js'
+import { EaselError } from '../../errors.js'
+import type { ValkeyAddress } from '../../valkey-address.js'
+import { ValkeyConnection } from './connection.js'
+
+export interface ValkeyStoreOptions {
+  address: ValkeyAddress
+  bounds: JobBounds
+  /** Replicas that must have a submission, and an end, before it counts. */
+  replicas: number
+  log: Log
+  /** Certificates that the server's must be signed by, as PEM; by default Node's. */
+  trusted?: string | undefined
+}
+
+/** The braces make all keys one slot of a cluster. */
+const PREFIX = 'easel:{jobs}:'
+const CHANNEL = `${PREFIX}changes`
+/** What the message about a job that waits begins with; others begin with another sign. */
+const WAITS = '+'
+
+/** In the order of `state` in the scripts. */
+const FIELDS = ['rev', 'st', 'fp', 'about', 'sub', 'dl', 'start', 'end', 'cr', 'prog', 'out']
+
+/** Seconds that pictures wait for their job, which is submitted right after them. */
+const STAGED_SECONDS = 60
+/** Jobs that one `tend` ends or forgets at most, of each kind. */
+const MOST_AT_ONCE = 500
+
+/** Keeps jobs in a Valkey server, for all gateways that have the same JOB_STORE. */
+export class ValkeyJobStore implements JobStore {
+  readonly kind = 'valkey'
+  readonly bounds: JobBounds
+  readonly images: JobImages
+  readonly #connection: ValkeyConnection
+  readonly #replicas: number
+  readonly #listeners = new Set<ChangeListener>()
+  /** Pictures of one job at a time are in memory, on their way. */
+  readonly #sending: LimitFunction = pLimit(1)
+  #counts: JobCounts = NO_JOBS
+
+  constructor({ address, bounds, replicas, log, trusted }: ValkeyStoreOptions) {
+    this.bounds = bounds
+    this.#replicas = replicas
+    this.#connection = new ValkeyConnection(address, {
+      prefix: PREFIX,
+      channel: CHANNEL,
+      log,
+      trusted,
+      onMessage: (text) => this.#tell(nameOf(text.slice(1)), text.startsWith(WAITS)),
+      // Messages may have been missed.
+      onReady: () => this.#tell(undefined, true)
+    })
+    this.images = {
+      save: async (claim, index, bytes) => {
+        await this.#connection.script('easelSave', ...held(claim), index, bytes)
+      },
+      read: async (name, index) => (await this.#connection.bytes(`out:${keyOf(name)}`, String(index))) ?? undefined
+    }
+  }
+
+  get available(): boolean {
+    return this.#connection.up
+  }
+
+  get counts(): JobCounts {
+    return this.#counts
+  }
+
+  async submit(job: NewJob): Promise<{ state: JobState; fresh: boolean }> {
+    const { scope } = job.name
+    const { jobs, bytes } = this.bounds
+    const size = bytesOf(job)
+    if (size + job.reserve > shareOf(bytes, scope)) throw neverFits()
+    const known = await this.find(job.name)
+    if (known !== undefined) return { state: known, fresh: false }
+    return this.#staged(job.pictures, async (staged) => {
+      const [result, state] = (await this.#connection.script(
+        'easelSubmit',
+        keyOf(job.name),
+        scope,
+        job.fingerprint,
+        job.about,
+        job.model,
+        `${job.batch ? 'b' : 'i'}|${scope}`,
+        job.weight * (job.batch ? BATCH_WEIGHT : 1),
+        job.cost,
+        job.reserve,
+        Math.ceil(job.timeout),
+        size,
+        job.body,
+        staged === undefined ? '' : PREFIX + staged,
+        JSON.stringify(job.pictures.map(({ field, bytes }) => ({ field, bytes }))),
+        jobs,
+        bytes,
+        shareOf(jobs, scope),
+        shareOf(bytes, scope)
+      )) as [string, (string | null)[] | 'jobs' | 'bytes']
+      if (result === 'full') throw jobsFull(state as 'jobs' | 'bytes', scope)
+      if (result === 'lost') throw new EaselError('JOB_STORE_UNAVAILABLE', undefined, { retryAfter: 1 })
+      await this.#connection.replicated(this.#replicas)
+      return { state: stateOf(state as (string | null)[])!, fresh: result === 'new' }
+    })
+  }
+
+  async find(name: JobName): Promise<JobState | undefined> {
+    return stateOf(await this.#connection.fields(`job:${keyOf(name)}`, FIELDS))
+  }
+
+  async cancel(name: JobName, outcome: string): Promise<JobState | undefined> {
+    const state = await this.#connection.script('easelCancel', keyOf(name), outcome)
+    return state === null ? undefined : stateOf(state as (string | null)[])
+  }
+
+  async remove(name: JobName): Promise<boolean> {
+    return (await this.#connection.script('easelRemove', keyOf(name))) === 1
+  }
+
+  async claim(owner: string, models: readonly string[], busy: readonly string[]): Promise<Claim | undefined> {
+    const { bytes, lease } = this.bounds
+    const share = shareOf(bytes, 'any')
+    const claimed = await this.#connection.script(
+      'easelClaim',
+      owner,
+      lease,
+      bytes,
+      share,
+      JSON.stringify(busy),
+      ...models
+    )
+    if (claimed === null) return undefined
+    const [key, attempt, body, pictures, remaining] = claimed as [string, string, string, string, string]
+    return {
+      name: nameOf(key),
+      attempt: Number(attempt),
+      body,
+      pictures: (JSON.parse(pictures) as Pick<JobPicture, 'field' | 'bytes'>[]).map((picture, index) => ({
+        ...picture,
+        read: () => this.#picture(key, index)
+      })),
+      remaining: Number(remaining)
+    }
+  }
+
+  async renew(claims: readonly Claim[]): Promise<readonly Claim[]> {
+    if (claims.length === 0) return []
+    const lost = await this.#connection.script('easelRenew', this.bounds.lease, ...claims.flatMap(held))
+    return (lost as number[]).map((index) => claims[index]!)
+  }
+
+  async progress(claim: Claim, progress: string): Promise<void> {
+    await this.#connection.script('easelProgress', ...held(claim), progress)
+  }
+
+  async giveBack(claim: Claim): Promise<void> {
+    await this.#connection.script('easelGiveBack', ...held(claim))
+  }
+
+  async end(claim: Claim, end: JobEnd, outcome: string): Promise<boolean> {
+    const ended = await this.#connection.script('easelEnd', ...held(claim), end, outcome)
+    await this.#connection.replicated(this.#replicas)
+    return ended === 1
+  }
+
+  async tend({ crashed, expired }: Readonly<Record<'crashed' | 'expired', string>>): Promise<void> {
+    const { lease, keep } = this.bounds
+    const [counts] = await Promise.all([
+      this.#connection.script('easelTend', lease, keep, MAX_CRASHES, MOST_AT_ONCE, crashed, expired),
+      this.#connection.ping()
+    ])
+    const [queued, running, ended, bytes] = (counts as (number | string)[]).map(Number) as [
+      number,
+      number,
+      number,
+      number
+    ]
+    this.#counts = { queued, running, ended, bytes }
+  }
+
+  onChange(listener: ChangeListener): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  async close(): Promise<void> {
+    this.#connection.close()
+  }
+
+  #tell(name: JobName | undefined, waits: boolean): void {
+    for (const listener of this.#listeners) listener(name, waits)
+  }
+
+  async #picture(key: string, index: number): Promise<Buffer> {
+    const bytes = await this.#connection.bytes(`in:${key}`, `p${index}`)
+    if (bytes === null) throw new EaselError('CANCELLED', 'the job has ended')
+    return bytes
+  }
+
+  /** Sends a job's pictures ahead of it, one by one. They go away by themselves if the job does not come. */
+  async #staged<T>(pictures: readonly JobPicture[], submit: (staged: string | undefined) => Promise<T>): Promise<T> {
+    if (pictures.length === 0) return submit(undefined)
+    return this.#sending(async () => {
+      const staged = `staged:${randomUUID()}`
+      for (const [index, { read }] of pictures.entries())
+        await this.#connection.stage(staged, { [`p${index}`]: await read() }, STAGED_SECONDS)
+      try {
+        return await submit(staged)
+      } finally {
+        await this.#connection.drop(staged).catch(() => undefined)
+      }
+    })
+  }
+}
+
+function keyOf({ scope, id }: JobName): string {
+  return `${scope}/${id}`
+}
+
+/** Scopes have no slash. */
+function nameOf(key: string): JobName {
+  const slash = key.indexOf('/')
+  return { scope: key.slice(0, slash), id: key.slice(slash + 1) }
+}
+
+function held({ name, attempt }: Claim): [string, string] {
+  return [keyOf(name), String(attempt)]
+}
+
+function stateOf(fields: readonly (string | null)[]): JobState | undefined {
+  const [revision, status, fingerprint, about, submittedAt, deadline, startedAt, endedAt, crashes, progress, outcome] =
+    fields
+  if (status == null) return undefined
+  return {
+    revision: Number(revision),
+    status: status as JobStatus,
+    fingerprint: fingerprint!,
+    about: about!,
+    submittedAt: Number(submittedAt),
+    deadline: Number(deadline),
+    startedAt: startedAt == null ? undefined : Number(startedAt),
+    endedAt: endedAt == null ? undefined : Number(endedAt),
+    crashes: Number(crashes),
+    progress: progress ?? undefined,
+    outcome: outcome ?? undefined
+  }
+}

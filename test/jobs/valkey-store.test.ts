@@ -1,0 +1,296 @@
+import { createServer as createTls } from 'node:tls'
+import { execFileSync } from 'node:child_process'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { type AddressInfo, connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { once } from 'node:events'
+import { pino } from 'pino'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import type { JobBounds } from '../../src/jobs/store.js'
+import { ValkeyJobStore } from '../../src/jobs/valkey/store.js'
+import { parseValkeyAddress } from '../../src/valkey-address.js'
+import { startValkey, type ValkeyServer } from '../support/valkey.mjs'
+import { until } from '../support/wait.js'
+import { BOUNDS, contract, job, type OpenStore } from './contract.js'
+
+const INSTALL_MS = 300_000
+const OUTCOMES = { crashed: '{"crashed":1}', expired: '{"expired":1}' }
+
+let server: ValkeyServer
+beforeAll(async () => {
+  server = await startValkey()
+}, INSTALL_MS)
+afterAll(() => server.stop())
+
+const logs: { level: number; msg: string }[] = []
+
+async function opened(url: string, bounds: Partial<JobBounds> = {}, replicas = 0): Promise<ValkeyJobStore> {
+  const log = pino({ level: 'debug' }, { write: (line: string) => void logs.push(JSON.parse(line) as never) })
+  const store = new ValkeyJobStore({
+    address: parseValkeyAddress(url),
+    bounds: { ...BOUNDS, ...bounds },
+    replicas,
+    log
+  })
+  onTestFinished(() => store.close())
+  await until('the store answers', () => store.available)
+  return store
+}
+
+/** A server of the test's own. */
+async function own(...args: string[]): Promise<ValkeyServer> {
+  const other = await startValkey(...args)
+  onTestFinished(() => other.stop())
+  return other
+}
+
+const open: OpenStore = async (bounds) => {
+  await server.send('FLUSHALL')
+  return opened(server.url, bounds)
+}
+
+describe('the store in Valkey', () => {
+  contract(open)
+
+  it('is one store for all gateways, which tell each other', async () => {
+    const [one, other] = [await open(), await opened(server.url)]
+    const told: string[] = []
+    other.onChange((name) => told.push(name?.id ?? '*'))
+    let asked = 0
+    await until('the other one listens', async () => {
+      await one.submit(job('early', { scope: `${(asked += 1)}` }))
+      return told.length > 0
+    })
+    await server.send('FLUSHALL')
+    await one.submit(job('a'))
+    const claims = await Promise.all([one, other].map((store) => store.claim('me', [''], [])))
+    expect(claims.filter((claim) => claim !== undefined)).toHaveLength(1)
+    const claim = claims.find((each) => each !== undefined)!
+    await one.images.save(claim, 0, Buffer.from('x'))
+    await one.end(claim, 'succeeded', '{}')
+    expect(await other.images.read(claim.name, 0)).toEqual(Buffer.from('x'))
+    await until('the other one was told', () => told.filter((id) => id === 'a').length >= 3)
+  })
+
+  it('leaves nothing in the server when all jobs are gone', async () => {
+    const store = await open({ keep: 50 })
+    const file = Buffer.alloc(3000)
+    for (const id of ['a', 'b', 'c'])
+      await store.submit(job(id, { scope: 'k', pictures: [{ field: 'image', bytes: 3000, read: async () => file }] }))
+    const claim = (await store.claim('me', [''], []))!
+    await store.images.save(claim, 0, file)
+    await store.end(claim, 'succeeded', '{}')
+    for (const id of ['b', 'c']) await store.cancel({ scope: 'k', id }, '{}')
+    await until('they are forgotten', async () => {
+      await store.tend(OUTCOMES)
+      return store.counts.ended === 0
+    })
+    expect(((await server.send('KEYS', '*')) as string[]).sort()).toEqual([
+      'easel:{jobs}:bytes',
+      'easel:{jobs}:grace',
+      'easel:{jobs}:seen'
+    ])
+  })
+
+  it('survives a restart of the server, and blames no gateway for it', async () => {
+    const other = await own()
+    const store = await opened(other.url, { lease: 600 })
+    await store.submit(job('a'))
+    await store.submit(job('b'))
+    const claim = (await store.claim('me', [''], []))!
+    await store.tend(OUTCOMES)
+    await other.kill()
+    await expect(store.find(claim.name)).rejects.toMatchObject({ code: 'JOB_STORE_UNAVAILABLE', retryAfter: 5 })
+    expect(store.available).toBe(false)
+    // Longer than the lease.
+    await new Promise((resolve) => setTimeout(resolve, 900))
+    await other.start()
+    await until('the store answers', () => store.available)
+    await store.tend(OUTCOMES)
+    expect(await store.renew([claim])).toEqual([])
+    expect(await store.find(claim.name)).toMatchObject({ status: 'running', crashes: 0 })
+    expect(await store.end(claim, 'succeeded', '{}')).toBe(true)
+    expect((await store.claim('me', [''], []))!.name.id).toBe('b')
+  })
+
+  it('fails at once while the server is frozen, and goes on afterwards', async () => {
+    const other = await own()
+    const store = await opened(other.url)
+    await store.submit(job('a'))
+    other.freeze()
+    const unavailable = { code: 'JOB_STORE_UNAVAILABLE' }
+    await expect(store.find({ scope: '', id: 'a' })).rejects.toMatchObject(unavailable)
+    // Nothing more is sent to it.
+    const all = await Promise.allSettled(Array.from({ length: 100 }, (_, index) => store.submit(job(`${index}`))))
+    for (const each of all) expect(each).toMatchObject({ status: 'rejected', reason: unavailable })
+    other.thaw()
+    await until('the store answers', () => store.available)
+    expect(await store.find({ scope: '', id: 'a' })).toMatchObject({ status: 'queued' })
+    const said = logs.filter(({ msg }) => msg.includes(`:${other.port}/`))
+    expect(said.length).toBeLessThanOrEqual(4)
+  })
+
+  it('refuses jobs when the server is full, but still ends and forgets those that it has', async () => {
+    const other = await own('--maxmemory', '8mb', '--maxmemory-policy', 'noeviction')
+    const store = await opened(other.url, { bytes: 2 ** 30, jobs: 10_000 })
+    const body = 'x'.repeat(200_000)
+    let accepted = 0
+    const full = await (async () => {
+      for (;;) {
+        try {
+          await store.submit(job(`${accepted}`, { body }))
+          accepted += 1
+          if (accepted === 5) await store.claim('me', [''], [])
+        } catch (error) {
+          return error
+        }
+      }
+    })()
+    expect(full).toMatchObject({ code: 'JOBS_FULL', retryAfter: expect.any(Number) as number })
+    expect(accepted).toBeGreaterThan(5)
+    expect(store.available).toBe(true)
+    await store.cancel({ scope: '', id: '3' }, '{}')
+    await store.cancel({ scope: '', id: '4' }, '{}')
+    await store.remove({ scope: '', id: '3' })
+    expect(await store.find({ scope: '', id: '4' })).toMatchObject({ status: 'cancelled' })
+    await until('there is room again', async () => {
+      for (let index = 5; index < accepted - 1; index++) {
+        await store.cancel({ scope: '', id: `${index}` }, '{}')
+        await store.remove({ scope: '', id: `${index}` })
+      }
+      return store.submit(job('later', { body })).then(
+        () => true,
+        () => false
+      )
+    })
+    expect(await store.find({ scope: '', id: '0' })).toMatchObject({ status: 'running' })
+  })
+
+  it('is refused with a server that would throw jobs away', async () => {
+    const other = await own('--maxmemory', '100mb', '--maxmemory-policy', 'allkeys-lru')
+    const log = pino({ level: 'debug' }, { write: (line: string) => void logs.push(JSON.parse(line) as never) })
+    const store = new ValkeyJobStore({ address: parseValkeyAddress(other.url), bounds: BOUNDS, replicas: 0, log })
+    onTestFinished(() => store.close())
+    await until('it is said', () => logs.some(({ msg }) => msg.includes('allkeys-lru')))
+    await expect(store.submit(job('a'))).rejects.toMatchObject({
+      code: 'JOB_STORE_UNAVAILABLE',
+      message: expect.stringContaining('noeviction') as string
+    })
+  })
+
+  it('goes on with a replica that takes over, and loses nothing that it has accepted', async () => {
+    const primary = await own()
+    const replica = await own('--replicaof', `127.0.0.1 ${primary.port}`)
+    // What is in front of managed servers: one address, which leads to the primary.
+    let target = primary.port
+    const sockets = new Set<import('node:net').Socket>()
+    const front = (await import('node:net')).createServer((socket) => {
+      const to = connect(target, '127.0.0.1')
+      for (const each of [socket, to]) {
+        sockets.add(each)
+        each.on('error', () => undefined).on('close', () => sockets.delete(each))
+      }
+      socket.pipe(to).pipe(socket)
+      to.on('close', () => socket.destroy())
+    })
+    front.listen(0, '127.0.0.1')
+    await once(front, 'listening')
+    onTestFinished(() => {
+      front.close()
+      for (const socket of sockets) socket.destroy()
+    })
+    const url = `valkey://127.0.0.1:${(front.address() as AddressInfo).port}`
+    await until('the replica follows', async () =>
+      String(await replica.send('INFO', 'replication')).includes('master_link_status:up')
+    )
+    const store = await opened(url, {}, 1)
+    for (let index = 0; index < 20; index++) await store.submit(job(`${index}`))
+    const claim = (await store.claim('me', [''], []))!
+    expect(await store.end(claim, 'succeeded', '{}')).toBe(true)
+    await primary.kill()
+    await expect(store.submit(job('lost'))).rejects.toMatchObject({ code: 'JOB_STORE_UNAVAILABLE' })
+    await replica.send('REPLICAOF', 'NO', 'ONE')
+    target = replica.port
+    await until('the store answers', () => store.available)
+    expect(await store.find(claim.name)).toMatchObject({ status: 'succeeded' })
+    await store.tend(OUTCOMES)
+    expect(store.counts).toMatchObject({ queued: 19, running: 0, ended: 1 })
+    // Without a replica a submission is not certain, so it is not confirmed.
+    await expect(store.submit(job('new'))).rejects.toMatchObject({ code: 'JOB_STORE_UNAVAILABLE' })
+  })
+
+  it('signs in over TLS, and logs no password', async () => {
+    const other = await own('--requirepass', 'a-secret-of-the-store')
+    const folder = await mkdtemp(join(tmpdir(), 'easel-tls-'))
+    onTestFinished(() => rm(folder, { recursive: true }))
+    const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
+    execFileSync(
+      'openssl',
+      [
+        'req',
+        '-x509',
+        '-newkey',
+        'ec',
+        '-pkeyopt',
+        'ec_paramgen_curve:P-256',
+        '-nodes',
+        '-keyout',
+        key,
+        '-out',
+        cert,
+        '-days',
+        '1',
+        '-subj',
+        '/CN=localhost',
+        '-addext',
+        'subjectAltName=DNS:localhost'
+      ],
+      { stdio: 'ignore' }
+    )
+    const front = createTls({ key: await readFile(key), cert: await readFile(cert) }, (socket) => {
+      const to = connect(other.port, '127.0.0.1')
+      socket.pipe(to).pipe(socket)
+      for (const each of [socket, to]) each.on('error', () => undefined)
+      socket.on('close', () => to.destroy())
+      to.on('close', () => socket.destroy())
+    })
+    front.on('tlsClientError', () => undefined)
+    front.listen(0, 'localhost')
+    await once(front, 'listening')
+    onTestFinished(() => void front.close())
+    const { port } = front.address() as AddressInfo
+    const log = pino({ level: 'debug' }, { write: (line: string) => void logs.push(JSON.parse(line) as never) })
+    const address = parseValkeyAddress(`valkeys://:a-secret-of-the-store@localhost:${port}/2`)
+    // Nobody vouches for the certificate.
+    const wary = new ValkeyJobStore({ address, bounds: BOUNDS, replicas: 0, log })
+    onTestFinished(() => wary.close())
+    await until('it is refused', () =>
+      logs.some(({ msg }) => msg.includes(`:${port}/2`) && msg.includes('certificate'))
+    )
+    expect(wary.available).toBe(false)
+    const trusting = new ValkeyJobStore({
+      address,
+      bounds: BOUNDS,
+      replicas: 0,
+      log,
+      trusted: await readFile(cert, 'utf8')
+    })
+    onTestFinished(() => trusting.close())
+    await until('the store answers', () => trusting.available)
+    expect((await trusting.submit(job('a'))).fresh).toBe(true)
+    const wrong = await (async () => {
+      const store = new ValkeyJobStore({
+        address: parseValkeyAddress(`valkey://:wrong-secret@127.0.0.1:${other.port}`),
+        bounds: BOUNDS,
+        replicas: 0,
+        log
+      })
+      onTestFinished(() => store.close())
+      await until('it says so', () => logs.some(({ msg }) => msg.includes('WRONGPASS')))
+      return store.submit(job('b')).catch((error: unknown) => error)
+    })()
+    expect(wrong).toMatchObject({ code: 'JOB_STORE_UNAVAILABLE' })
+    expect(JSON.stringify(logs)).not.toMatch(/a-secret-of-the-store|wrong-secret/)
+  })
+})
