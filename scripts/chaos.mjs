@@ -1,15 +1,35 @@
 // @ts-check
 // npm run chaos: 64 clients send 2,000 requests to a gateway with two workers (fake engine), while workers are killed, frozen
 // and restarted and clients disconnect and retry. Settings: REQUESTS, CLIENTS, FAULTS, SEED. Linux only: it reads /proc.
+// With --durable: 10,000 durable jobs at two gateways with one Valkey server, which all are killed, frozen and restarted.
 import { script, StepError } from '../tools/run.mjs'
 import { build, setup } from '../tools/setup.mjs'
 
-const { REQUESTS = '2000', CLIENTS = '64', FAULTS = '16', SEED = '1' } = process.env
+const durable = process.argv.includes('--durable')
+const {
+  REQUESTS = durable ? '10000' : '2000',
+  CLIENTS = '64',
+  FAULTS = durable ? '48' : '16',
+  SEED = '1'
+} = process.env
 
 await script(async () => {
   await setup('runtime')
   await build()
-  // It imports packages.
+  // They import packages.
+  if (durable) {
+    const { runDurable } = await import('../test/chaos/durable.mjs')
+    const { printDurable } = await import('../test/chaos/durable-verdict.mjs')
+    const observed = await runDurable({
+      seed: Number(SEED),
+      jobs: Number(REQUESTS),
+      clients: Number(CLIENTS),
+      stepMs: 12,
+      faults: Number(FAULTS)
+    })
+    if (!printDurable(`Durable jobs (seed ${SEED})`, observed)) throw new StepError('at least one check failed')
+    return
+  }
   const { run } = await import('../test/chaos/run.mjs')
   const { judge, print } = await import('../test/chaos/verdict.mjs')
   const observed = await run({

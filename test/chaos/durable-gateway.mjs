@@ -1,0 +1,98 @@
+// @ts-check
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { startChild } from '../../tools/children.mjs'
+import { readyAddress } from '../../tools/gateway.mjs'
+import { root } from '../../tools/run.mjs'
+import { processesWith } from '../support/processes.mjs'
+
+/** A gateway process with workers of its own, which can be killed and started again under the same address. */
+export class DurableGateway {
+  /** @param {{ port: number, store: string, stepMs: number, jobs: number, claimTimeout: number }} options */
+  constructor(options) {
+    this.options = options
+    this.url = `http://127.0.0.1:${options.port}`
+    this.folder = ''
+    /** @type {import('node:child_process').ChildProcess | undefined} */
+    this.child = undefined
+    /** @type {string[]} log lines that must not occur */
+    this.bad = []
+    /** Lines about the job store itself, not about requests that it refused. */
+    this.storeLines = 0
+    /** Whether it is meant to run. */
+    this.wanted = false
+  }
+
+  async start() {
+    const { port, store, stepMs, jobs, claimTimeout } = this.options
+    if (this.folder === '') this.folder = await mkdtemp(join(tmpdir(), 'easel-durable-'))
+    const child = startChild(process.execPath, [join(root, 'dist/main.js')], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+      env: {
+        ...process.env,
+        HOST: '127.0.0.1',
+        PORT: String(port),
+        TMPDIR: this.folder,
+        LOG_FORMAT: 'json',
+        ENGINE: 'fake',
+        JOB_STORE: store,
+        JOB_LIMIT: String(2 * jobs),
+        JOB_CLAIM_TIMEOUT: String(claimTimeout),
+        DRAIN_TIMEOUT: '1',
+        HEARTBEAT_INTERVAL: '0.1',
+        HEARTBEAT_TIMEOUT: '2',
+        RESTART_BACKOFF: '0.05',
+        WORKER_ARGS: `--sizes 64x64,32x48 --rows 16 --fake-step-ms ${stepMs} --fake-encode-ms 0 --fake-decode-ms 0`
+      }
+    })
+    this.child = child
+    this.wanted = true
+    let rest = ''
+    child.stdout.on('data', (chunk) => {
+      const lines = (rest + chunk).split('\n')
+      rest = lines.pop() ?? ''
+      for (const line of lines) this.#read(line)
+    })
+    await readyAddress(child)
+  }
+
+  /** Its workers' process ids. */
+  workers() {
+    return processesWith(join(this.folder, 'easel-'))
+  }
+
+  /** @param {NodeJS.Signals} signal SIGKILL, or SIGTERM to let it drain */
+  async end(signal) {
+    this.wanted = false
+    const child = /** @type {import('node:child_process').ChildProcess} */ (this.child)
+    if (child.exitCode !== null || child.signalCode !== null) return
+    const exit = once(child, 'exit')
+    child.kill('SIGCONT')
+    child.kill(signal)
+    await exit
+  }
+
+  freeze() {
+    this.child?.kill('SIGSTOP')
+  }
+
+  thaw() {
+    this.child?.kill('SIGCONT')
+  }
+
+  async remove() {
+    await this.end('SIGTERM')
+    for (const pid of this.workers()) process.kill(pid, 'SIGKILL')
+    await rm(this.folder, { recursive: true, force: true })
+  }
+
+  /** @param {string} line */
+  #read(line) {
+    if (line === '') return
+    const { level, code, msg = '' } = JSON.parse(line)
+    if (level >= 60 || code === 'INTERNAL') this.bad.push(line)
+    if (msg.startsWith('the job store ')) this.storeLines += 1
+  }
+}
