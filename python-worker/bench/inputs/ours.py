@@ -24,14 +24,14 @@ from bench.inputs.kinds import GUIDANCE, KINDS, SIDE, STEPS, STRENGTH, Inputs
 from easel_worker.engine import ImageSpec, LoraUse, Picture
 from easel_worker.sdxl.folder.config import load_config
 from easel_worker.sdxl.folder.model import abstract_params
-from easel_worker.sdxl.lora.targets import COMPONENTS, declarations
-from easel_worker.sdxl.model.params import declared, nbytes
+from easel_worker.sdxl.model.params import nbytes
 from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.describe import describe
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.lanes import SdxlLane
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.values import Size
+from parity.loras.files import shapes_of
 
 SWITCHES = 20
 
@@ -40,9 +40,7 @@ class Bench:
     """An engine, and images of each kind."""
 
     def __init__(self, model: Path, folder: Path, quantization: str = "none") -> None:
-        trees = declarations(load_config(model))
-        shapes = {part: {p.name: p.stored for p in declared(trees[part])} for part in COMPONENTS}
-        kinds.write_loras(folder, shapes)
+        kinds.write_loras(folder, shapes_of(model))
         options = Options(
             devices=jax.devices()[:1],
             sizes=(Size(SIDE, SIDE),),

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from easel_worker.engine import Control, ControlUse, ImageSpec, Picture
 from parity import cases
-from parity.pipeline.cases import PipelineCase
+from parity.controls.files import is_adapter
+from parity.pipeline.cases import UNIPC, PipelineCase
 
 MODEL = cases.SDXL_BASE_IN_SMALL
-
-UNIPC = {"_class_name": "UniPCMultistepScheduler"}
 
 _FOR_UNET = (
     "addition_embed_type",
@@ -82,12 +81,12 @@ class NetUse:
     @property
     def adapter(self) -> bool:
         """Whether it is a T2I-Adapter."""
-        return bool(NETS[self.name]["_class_name"] == "T2IAdapter")
+        return is_adapter(NETS[self.name])
 
 
 @dataclass(frozen=True)
 class ControlCase:
-    """An image that follows a picture by each of one or two nets of one kind."""
+    """An image that follows a picture by each of one or two nets."""
 
     image: PipelineCase
     nets: tuple[NetUse, ...]
@@ -153,6 +152,24 @@ def _cases() -> Iterator[ControlCase]:
         yield ControlCase(image("one adapter"), (sketch,))
         yield ControlCase(image("one adapter to 0.5", negative="dark"), (replace(grey, end=0.5),))
         yield ControlCase(image("two adapters", scheduler="ddim"), (sketch, grey))
+        yield ControlCase(image("picture and one adapter", **image_to_image), (sketch,))
+        yield ControlCase(
+            image("picture and one adapter to 0.5", strength=0.85, scheduler="euler_ancestral"),
+            (replace(grey, end=0.5),),
+        )
+        yield ControlCase(image("mask and two adapters", strength=0.6, masked=True), (sketch, grey))
+        yield ControlCase(
+            image("mask and one adapter to 0.7", strength=1.0, masked=True, negative="dark"),
+            (replace(sketch, end=0.7),),
+        )
+        yield ControlCase(image("adapter and net"), (replace(grey, end=0.5), depth))
+        yield ControlCase(
+            image("picture, net and adapter", **image_to_image),
+            (replace(canny, start=0.3), sketch),
+        )
+        yield ControlCase(
+            image("mask, net and adapter", strength=0.85, masked=True), (small, sketch)
+        )
 
 
 CONTROL_CASES = tuple(_cases())

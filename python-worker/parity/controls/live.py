@@ -3,20 +3,20 @@
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-import torch
 from diffusers import ControlNetModel
 from safetensors.numpy import save_file
 
-from parity import original_layout, reference
+from parity import original_layout
 from parity.components.live import randomise
 from parity.controls import ours
 from parity.controls import reference as libraries
 from parity.controls.cases import CONTROL_CASES, MODEL, NETS, NO_CONDITIONS, ControlCase
-from parity.pipeline import ours as pipeline
+from parity.pipeline.live import compare_group, random_models, seeded
 from parity.report import Comparison
 
 IMAGES = "image with controls, of 255"
@@ -24,27 +24,26 @@ FILES = "a ControlNet in the original layout, 0 if all tensors are equal"
 
 
 def compare(seed: int) -> Iterator[Comparison]:
-    """Compare all cases; the seed determines weights, noise and pictures."""
-    torch.manual_seed(seed)
-    models, nets = reference.build(MODEL), libraries.build()
-    randomise(models)
+    """Compare all cases; the seed determines weights, noise, prompts and pictures."""
+    models, nets = random_models(MODEL, seed), libraries.build()
     randomise(nets)
-    seeded = sorted(
-        (replace(case, image=replace(case.image, seed=seed % 2**31)) for case in CONTROL_CASES),
-        key=lambda case: case.image.engine,
-    )
+    cases = (replace(case, image=seeded(case.image, seed)) for case in CONTROL_CASES)
     with tempfile.TemporaryDirectory() as name:
         libraries.save(nets, Path(name) / "nets")
-        for engine_key, cases in groupby(seeded, lambda case: case.image.engine):
-            folder = Path(name) / engine_key.replace("/", " ")
-            reference.pipeline(models).save_pretrained(folder)
-            group: list[ControlCase] = list(cases)
-            engine = ours.engine_for(group[0], folder, Path(name) / "nets")
-            for case in group:
-                theirs = libraries.run(case, models, nets)
-                measured = pipeline.difference(ours.run(case, engine), theirs)
-                yield Comparison(IMAGES, case.name, measured, pipeline.LIMIT)
+        for _, group in groupby(sorted(cases, key=_engine), _engine):
+            yield from compare_group(
+                IMAGES,
+                list(group),
+                models,
+                engine_for=partial(ours.engine_for, nets=Path(name) / "nets"),
+                ours=ours.run,
+                theirs=partial(libraries.run, models=models, nets=nets),
+            )
         yield from _original_layout(nets, Path(name))
+
+
+def _engine(case: ControlCase) -> str:
+    return case.image.engine
 
 
 def _original_layout(nets: libraries.Nets, folder: Path) -> Iterator[Comparison]:

@@ -1,13 +1,10 @@
 """Runs our engine with the operator's nets."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from easel_worker.engine import Pixels
 from easel_worker.sdxl.folder import weights
@@ -16,7 +13,8 @@ from easel_worker.sdxl.folder.control_files import find_controls
 from easel_worker.sdxl.serving.compilation import Compiler
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.values import Size
-from parity import cases, synthetic
+from parity import cases
+from parity.controls import files
 from parity.controls.cases import NETS, ControlCase
 from parity.ip_adapters.files import unet_of
 from parity.pipeline import ours as pipeline
@@ -26,14 +24,8 @@ Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]
 
 def write_nets(folder: Path, shapes: Shapes) -> None:
     """Write the operator's folder, with the weights that names determine."""
-    for name, tensors in shapes.items():
-        (folder / name).mkdir(parents=True)
-        (folder / name / "config.json").write_text(json.dumps(NETS[name]))
-        values = {
-            key: np.ascontiguousarray(synthetic.weight(f"{name}.{key}", shape, gain=1.0))
-            for key, shape in tensors.items()
-        }
-        save_file(values, folder / name / "diffusion_pytorch_model.safetensors")
+    for name, own in shapes.items():
+        files.write_net(folder, name, NETS[name], files.values(name, own.items()))
 
 
 def read_file(file: Path, model: cases.Case) -> dict[str, NDArray[Any]]:

@@ -3,42 +3,36 @@
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
-import torch
-
 from parity import reference
-from parity.components.live import randomise
 from parity.ensembles import ours
 from parity.ensembles import reference as libraries
 from parity.ensembles.cases import MODEL, REFINER, EnsembleCase, all_cases
-from parity.pipeline import ours as pipeline
+from parity.pipeline.live import compare_group, random_models, seeded
 from parity.report import Comparison
 
 IMAGES = "image with a refiner, of 255"
 
 
 def compare(seed: int) -> Iterator[Comparison]:
-    """Compare all cases; the seed determines weights, noise and prompts."""
-    torch.manual_seed(seed)
-    models, refiner = reference.build(MODEL), reference.build(REFINER)
-    randomise(models)
-    randomise(refiner)
-
-    def seeded(case: EnsembleCase) -> EnsembleCase:
-        prompt = f"{case.image.prompt} {seed}"
-        return replace(case, image=replace(case.image, seed=seed % 2**31, prompt=prompt))
-
-    by_engine = sorted(map(seeded, all_cases()), key=lambda case: case.image.engine)
+    """Compare all cases; the seed determines weights, noise, prompts and pictures."""
+    models, refiner = random_models(MODEL, seed), random_models(REFINER, seed + 1)
+    cases = (replace(case, image=seeded(case.image, seed)) for case in all_cases())
     with tempfile.TemporaryDirectory() as name:
-        reference.pipeline(refiner).save_pretrained(Path(name) / "refiner")
-        for key, cases in groupby(by_engine, lambda case: case.image.engine):
-            folder = Path(name) / key.replace("/", " ")
-            reference.pipeline(models).save_pretrained(folder)
-            group: list[EnsembleCase] = list(cases)
-            engine = ours.engine_for(group[0], folder, Path(name) / "refiner")
-            for case in group:
-                theirs = libraries.run(case, models, refiner)
-                measured = pipeline.difference(ours.run(case, engine), theirs)
-                yield Comparison(IMAGES, case.name, measured, pipeline.LIMIT)
+        reference.pipeline(refiner).save_pretrained(name)
+        for _, group in groupby(sorted(cases, key=_engine), _engine):
+            yield from compare_group(
+                IMAGES,
+                list(group),
+                models,
+                engine_for=partial(ours.engine_for, refiner=Path(name)),
+                ours=ours.run,
+                theirs=partial(libraries.run, models=models, refiner=refiner),
+            )
+
+
+def _engine(case: EnsembleCase) -> str:
+    return case.image.engine

@@ -3,18 +3,16 @@
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
-import torch
-
-from parity import reference
-from parity.components.live import FLOAT32_LIMIT, Models, randomise
+from parity.components.live import FLOAT32_LIMIT, Models
 from parity.ip_adapters import ours
 from parity.ip_adapters import reference as libraries
 from parity.ip_adapters.cases import IMAGE, IP_ADAPTER_CASES, IpAdapterCase
 from parity.ip_adapters.files import FILES, picture, unet_of
-from parity.pipeline import ours as pipeline
+from parity.pipeline.live import compare_group, random_models, seeded
 from parity.report import Comparison, relative_difference
 
 SUBJECT = "image with IP-Adapter, of 255"
@@ -23,26 +21,24 @@ SIZES = ((53, 37), (30, 200), (28, 28), (9, 31))
 
 
 def compare(seed: int) -> Iterator[Comparison]:
-    """Compare parts and whole images; the seed determines weights and pictures."""
-    for number, (_, group) in enumerate(groupby(IP_ADAPTER_CASES, _model_name)):
-        cases = list(group)
-        model = cases[0].image.model
-        torch.manual_seed(seed + number)
-        models = reference.build(model)
-        randomise(models)
+    """Compare parts and whole images; the seed determines weights, prompts and pictures."""
+    cases = (replace(case, image=seeded(case.image, seed)) for case in IP_ADAPTER_CASES)
+    for number, (_, group) in enumerate(groupby(cases, _model_name)):
+        own = list(group)
+        model = own[0].image.model
+        models = random_models(model, seed + number)
         with tempfile.TemporaryDirectory() as name:
-            folder, adapters = Path(name) / "model", Path(name) / "adapters"
-            reference.pipeline(models).save_pretrained(folder)
-            engine = ours.engine_for(model, folder, adapters, seed)
+            adapters = Path(name)
+            yield from compare_group(
+                SUBJECT,
+                own,
+                models,
+                engine_for=partial(ours.engine_for, adapters=adapters, seed=seed),
+                ours=ours.image,
+                theirs=partial(libraries.run, models=models, folder=adapters),
+            )
             if model is IMAGE.model:
                 yield from compare_parts(models, adapters, seed)
-            for case in cases:
-                seeded = replace(case, image=replace(case.image, seed=seed))
-                theirs = libraries.run(seeded, models, adapters)
-                own = pipeline.make(engine, seeded.spec(engine), *seeded.noises())
-                yield Comparison(
-                    SUBJECT, case.name, pipeline.difference(own, theirs), pipeline.LIMIT
-                )
 
 
 def _model_name(case: IpAdapterCase) -> str:

@@ -3,10 +3,8 @@
 python -m parity.ip_adapters.make_goldens
 """
 
-import json
 import tempfile
 from collections.abc import Mapping
-from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -14,14 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parity import golden, reference
-from parity.components.make_goldens import FOLDER
+from parity import golden_images
 from parity.ip_adapters import reference as libraries
 from parity.ip_adapters.cases import IMAGE, IP_ADAPTER_CASES
 from parity.ip_adapters.files import FILES, picture, unet_of
 
 TARGET = Path(__file__).parents[2] / "tests/goldens/ip-adapters.npz"
-PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "pillow")
+PACKAGES = (*golden_images.PACKAGES, "accelerate", "pillow")
 PICTURE_SEED = 20
 
 
@@ -36,23 +33,20 @@ def _parts(models: Mapping[str, Any], folder: Path) -> dict[str, NDArray[np.floa
 
 def main() -> None:
     """Write the golden file."""
-    stamp = {name: version(name) for name in PACKAGES}
-    arrays = {"stamp": np.array(json.dumps(stamp | {"command": f"python -m {__spec__.name}"}))}
+    arrays: dict[str, NDArray[Any]] = {}
     for _, group in groupby(IP_ADAPTER_CASES, lambda case: case.image.model.name):
         cases = list(group)
         model = cases[0].image.model
-        models = reference.of_golden(model, golden.load(FOLDER, model.name))
+        models = golden_images.models_of(model)
         with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
             for file in FILES:
-                file.write(Path(name), unet_of(model))
+                file.write(folder, unet_of(model))
             if model is IMAGE.model:
-                arrays |= _parts(models, Path(name))
-            for case in cases:
-                arrays[case.name] = image = libraries.run(case, models, Path(name))
-                flat = np.mean((image == 0) | (image == 255))
-                print(f"{case.name}: mean {image.mean():.0f}, {flat:.0%} black or white")
-    np.savez_compressed(TARGET, allow_pickle=False, **arrays)
-    print(f"{TARGET}: {TARGET.stat().st_size // 1024} KiB")
+                arrays |= _parts(models, folder)
+            images = ((case.name, libraries.run(case, models, folder)) for case in cases)
+            arrays |= golden_images.reported(images)
+    golden_images.write(TARGET, __spec__.name, arrays, packages=PACKAGES)
 
 
 if __name__ == "__main__":

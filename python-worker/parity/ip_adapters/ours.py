@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from easel_worker.engine import Pixels
 from easel_worker.sdxl.folder import weights
 from easel_worker.sdxl.folder.checkpoint import Weights
 from easel_worker.sdxl.folder.ip_adapter import ENCODER, read_ip_adapter
@@ -16,7 +17,7 @@ from easel_worker.sdxl.model.vision_encoder import VisionEncoder
 from easel_worker.sdxl.serving.clip_pixels import clip_pixels
 from easel_worker.sdxl.serving.compilation import Compiler
 from easel_worker.sdxl.serving.engine import SdxlEngine
-from parity import cases
+from parity.ip_adapters.cases import IpAdapterCase
 from parity.ip_adapters.files import FILES, unet_of
 from parity.ours import put
 from parity.pipeline import ours as pipeline
@@ -56,19 +57,27 @@ def run(folder: Path, unet: UNetConfig, picture: NDArray[np.uint8]) -> Parts:
 
 
 def engine_for(
-    model: cases.Case, folder: Path, adapters: Path, seed: int, compiler: Compiler | None = None
+    case: IpAdapterCase,
+    folder: Path,
+    adapters: Path,
+    seed: int = 0,
+    compiler: Compiler | None = None,
 ) -> SdxlEngine:
     """Return a warm engine with all adapters, which also begins images from pictures.
 
     Args:
-        model: whose parts the folder has.
+        case: any case of the model whose parts the folder has.
         folder: see `pipeline.ours.engine_for`.
-        adapters: an empty folder, or one that has the adapters already.
+        adapters: a folder for the adapters.
         seed: of the adapters.
         compiler: see `pipeline.ours.engine_for`.
     """
     for file in FILES:
-        if not (adapters / file.name).exists():
-            file.write(adapters, unet_of(model), seed)
-    image = PipelineCase("ip adapters", model, strength=0.6)
+        file.write(adapters, unet_of(case.image.model), seed)
+    image = PipelineCase("ip adapters", case.image.model, strength=0.6)
     return pipeline.engine_for(image, folder, ip_adapters=adapters, compiler=compiler)
+
+
+def image(case: IpAdapterCase, engine: SdxlEngine) -> Pixels:
+    """Return our engine's image of a case, [H, W, 3]."""
+    return pipeline.make(engine, case.spec(engine), *case.noises())

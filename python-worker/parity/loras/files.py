@@ -16,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from easel_worker.sdxl.folder.config import load_config
+from easel_worker.sdxl.lora.targets import declarations
+from easel_worker.sdxl.model.params import declared
 from parity import synthetic
 
 Shape = tuple[int, ...]
@@ -95,6 +98,14 @@ class LoraFile:
         fan_in = math.prod(shape[1:]) if len(shape) > 1 else 100
         strength = 2.0 if part.startswith("hada") else 1.0
         return values * np.float32(strength / math.sqrt(fan_in))
+
+
+def shapes_of(model: Path) -> Shapes:
+    """The shapes of the tensors of a model's folder that LoRAs can change."""
+    return {
+        part: {param.name: param.stored for param in declared(tree)}
+        for part, tree in declarations(load_config(model)).items()
+    }
 
 
 def layers_of(shapes: Mapping[str, Shape], pattern: str) -> Iterator[tuple[str, Shape]]:

@@ -5,28 +5,26 @@ python -m parity.loras.make_goldens
 Needs torch, peft and lycoris-lora.
 """
 
-import json
-from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from parity import golden, reference
-from parity.components.make_goldens import FOLDER
+from parity import golden_images
 from parity.loras import reference as libraries
 from parity.loras.cases import IMAGE, LORA_CASES
 from parity.loras.ours import fingerprint
 
 TARGET = Path(__file__).parents[2] / "tests/goldens/loras.npz"
-PACKAGES = ("torch", "diffusers", "transformers", "peft", "lycoris-lora")
+PACKAGES = (*golden_images.PACKAGES, "peft", "lycoris-lora")
 
 
 def main() -> None:
     """Write the golden file."""
-    models = reference.of_golden(IMAGE.model, golden.load(FOLDER, IMAGE.model.name))
+    models = golden_images.models_of(IMAGE.model)
     before = libraries.weights_of(models)
-    stamp = {name: version(name) for name in PACKAGES}
-    arrays = {"stamp": np.array(json.dumps(stamp | {"command": f"python -m {__spec__.name}"}))}
+    arrays: dict[str, NDArray[Any]] = {}
     for case in LORA_CASES:
         merged = libraries.merged(case, models)
         names, sums = fingerprint(libraries.changed(merged, before), before)
@@ -34,8 +32,7 @@ def main() -> None:
         arrays[f"{case.name}/sums"] = sums
         arrays[f"{case.name}/image"] = image = libraries.image(case, models)
         print(f"{case.name}: {len(names)} parameters, mean {image.mean():.0f}", flush=True)
-    np.savez_compressed(TARGET, allow_pickle=False, **arrays)
-    print(f"{TARGET}: {TARGET.stat().st_size // 1024} KiB")
+    golden_images.write(TARGET, __spec__.name, arrays, packages=PACKAGES)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,22 @@
 """Compares whole images with diffusers' pipeline, on random checkpoints or a given one."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 from diffusers import StableDiffusionXLPipeline
+from numpy.typing import NDArray
 
 from easel_worker.engine import ImageSpec, Tokens
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.options import Options
 from parity import reference
+from parity.cases import Case
 from parity.components.live import randomise
 from parity.pipeline import ours as our_pipeline
 from parity.pipeline import reference as reference_pipeline
@@ -30,6 +33,19 @@ from parity.report import Comparison
 
 SUBJECT = "image, of 255"
 
+Pixels = NDArray[np.uint8]
+
+
+class Named(Protocol):
+    """A case."""
+
+    @property
+    def name(self) -> str:
+        """The case's name."""
+
+
+C = TypeVar("C", bound=Named)
+
 
 def compare(seed: int) -> Iterator[Comparison]:
     """Compare all cases; the seed determines weights, noise and prompts."""
@@ -41,23 +57,62 @@ def compare(seed: int) -> Iterator[Comparison]:
         *refiner_cases(),
         *hires_cases(),
     )
-    seeded = [replace(case, seed=seed, prompt=f"{case.prompt} {seed}") for case in all_cases]
-    for number, (_, cases) in enumerate(groupby(seeded, lambda case: case.engine)):
+    by_engine = groupby((seeded(case, seed) for case in all_cases), lambda case: case.engine)
+    for number, (_, cases) in enumerate(by_engine):
         yield from compare_engine(list(cases), seed + number)
 
 
+def seeded(case: PipelineCase, seed: int) -> PipelineCase:
+    """Return a case with the prompt and the noise of a seed."""
+    return replace(case, seed=seed % 2**31, prompt=f"{case.prompt} {seed}")
+
+
 def compare_engine(cases: list[PipelineCase], seed: int) -> Iterator[Comparison]:
-    """Compare cases that share an engine: one random model, saved by diffusers, loaded by us."""
+    """Compare cases that share an engine."""
+    models = random_models(cases[0].model, seed)
+    yield from compare_group(
+        SUBJECT,
+        cases,
+        models,
+        engine_for=our_pipeline.engine_for,
+        ours=our_pipeline.run,
+        theirs=lambda case: reference_pipeline.run(case, models),
+    )
+
+
+def random_models(model: Case, seed: int) -> dict[str, reference.Model]:
+    """Build a model with weights that a seed determines."""
     torch.manual_seed(seed)
-    models = reference.build(cases[0].model)
+    models = reference.build(model)
     randomise(models)
+    return models
+
+
+def compare_group(
+    subject: str,
+    cases: Sequence[C],
+    models: Mapping[str, reference.Model],
+    *,
+    engine_for: Callable[[C, Path], SdxlEngine],
+    ours: Callable[[C, SdxlEngine], Pixels],
+    theirs: Callable[[C], Pixels],
+) -> Iterator[Comparison]:
+    """Compare images of one model, saved by diffusers and loaded by us.
+
+    Args:
+        subject: of the comparisons.
+        cases: those that share an engine.
+        models: the model's parts.
+        engine_for: makes our engine from any of the cases and the model's folder.
+        ours: makes our image.
+        theirs: makes diffusers'.
+    """
     with tempfile.TemporaryDirectory() as folder:
         reference.pipeline(models).save_pretrained(folder)
-        engine = our_pipeline.engine_for(cases[0], Path(folder))
+        engine = engine_for(cases[0], Path(folder))
     for case in cases:
-        expected = reference_pipeline.run(case, models)
-        measured = our_pipeline.difference(our_pipeline.run(case, engine), expected)
-        yield Comparison(SUBJECT, case.name, measured, our_pipeline.LIMIT)
+        measured = our_pipeline.difference(ours(case, engine), theirs(case))
+        yield Comparison(subject, case.name, measured, our_pipeline.LIMIT)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from parity import golden, reference
-from parity.components.make_goldens import FOLDER, PACKAGES
+from parity import golden_images
+from parity.components.make_goldens import PACKAGES
 from parity.pipeline import reference as reference_pipeline
 from parity.pipeline.cases import (
     HIRES_CASES,
@@ -32,8 +32,7 @@ TARGET = Path(__file__).parents[2] / "tests/goldens/pipelines.npz"
 
 def make(case: PipelineCase) -> NDArray[np.uint8]:
     """Run diffusers on the weights of the model's own golden file."""
-    models = reference.of_golden(case.model, golden.load(FOLDER, case.model.name))
-    return reference_pipeline.run(case, models)
+    return reference_pipeline.run(case, golden_images.models_of(case.model))
 
 
 def main() -> None:
@@ -41,15 +40,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--all", action="store_true", help="make the images of all cases again")
     known = {} if parser.parse_args().all or not TARGET.exists() else dict(np.load(TARGET))
-    made = {case.name: make(case) for case in ALL if case.name not in known}
+    made = golden_images.reported((case.name, make(case)) for case in ALL if case.name not in known)
     images = {case.name: (known | made)[case.name] for case in ALL}
     stamp = json.loads(str(known.get("stamp", "{}")))
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     stamp |= dict.fromkeys(made, f"{versions}: python -m parity.pipeline.make_goldens")
     stamp = {name: by for name, by in stamp.items() if name in images}
-    for name, image in made.items():
-        flat = np.mean((image == 0) | (image == 255))
-        print(f"{name}: {image.shape}, mean {image.mean():.0f}, {flat:.0%} black or white")
     arrays = images | {"stamp": np.array(json.dumps(stamp))}
     np.savez_compressed(TARGET, allow_pickle=False, **arrays)
     print(f"{TARGET}: {TARGET.stat().st_size // 1024} KiB")

@@ -3,41 +3,35 @@
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
-import torch
-
 from parity import reference
-from parity.components.live import randomise
-from parity.pipeline import ours as pipeline
+from parity.pipeline.live import compare_group, random_models, seeded
 from parity.report import Comparison
 from parity.together import ours
 from parity.together import reference as libraries
-from parity.together.cases import MODELS, TOGETHER_CASES, TogetherCase
+from parity.together.cases import MODELS, REFINER, TOGETHER_CASES, model_name
 
 IMAGES = "image with LoRA, net, IP-Adapter, of 255"
 
 
 def compare(seed: int) -> Iterator[Comparison]:
-    """Compare all cases; the seed determines the models, noise and pictures."""
-    by_name = {model.name: model for model in MODELS}
-    for number, (model, group) in enumerate(groupby(TOGETHER_CASES, _model_name)):
-        torch.manual_seed(seed + number)
-        models = reference.build(by_name[model])
-        randomise(models)
-        cases = [replace(case, image=replace(case.image, seed=seed % 2**31)) for case in group]
-        with tempfile.TemporaryDirectory() as name:
-            folder, files = Path(name) / "model", Path(name) / "files"
-            reference.pipeline(models).save_pretrained(folder)
-            files.mkdir()
-            ours.write_files(files, by_name[model], reference.shapes(models))
-            engine = ours.engine_for(cases[0], folder, files)
-            for case in cases:
-                theirs = libraries.run(case, models, files)
-                measured = pipeline.difference(ours.run(case, engine), theirs)
-                yield Comparison(IMAGES, case.name, measured, pipeline.LIMIT)
-
-
-def _model_name(case: TogetherCase) -> str:
-    return case.image.model.name
+    """Compare all cases; the seed determines the models, noise, prompts and pictures."""
+    by_name, refiner = {model.name: model for model in MODELS}, random_models(REFINER, seed)
+    cases = (replace(case, image=seeded(case.image, seed)) for case in TOGETHER_CASES)
+    for number, (name, group) in enumerate(groupby(cases, model_name)):
+        models = random_models(by_name[name], seed + 1 + number)
+        with tempfile.TemporaryDirectory() as folder:
+            files = Path(folder) / "files"
+            ours.write_files(files, by_name[name], reference.shapes(models))
+            reference.pipeline(refiner).save_pretrained(Path(folder) / "refiner")
+            yield from compare_group(
+                IMAGES,
+                list(group),
+                models,
+                engine_for=partial(ours.engine_for, files=files, refiner=Path(folder) / "refiner"),
+                ours=ours.run,
+                theirs=partial(libraries.run, models=models, refiner=refiner, files=files),
+            )

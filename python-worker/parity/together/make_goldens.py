@@ -5,41 +5,37 @@
 Needs torch.
 """
 
-import json
 import tempfile
-from importlib.metadata import version
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from parity import golden, reference
-from parity.components.make_goldens import FOLDER
+from parity import golden_images, reference
 from parity.together import ours
 from parity.together import reference as libraries
-from parity.together.cases import MODELS, TOGETHER_CASES
+from parity.together.cases import MODELS, REFINER, TOGETHER_CASES, model_name
 
 TARGET = Path(__file__).parents[2] / "tests/goldens/together.npz"
-PACKAGES = ("torch", "diffusers", "transformers", "peft")
+PACKAGES = (*golden_images.PACKAGES, "peft")
+
+
+def _images() -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    by_name = {model.name: model for model in MODELS}
+    refiner = golden_images.models_of(REFINER)
+    for name, group in groupby(TOGETHER_CASES, model_name):
+        models = golden_images.models_of(by_name[name])
+        with tempfile.TemporaryDirectory() as folder:
+            ours.write_files(Path(folder), by_name[name], reference.shapes(models))
+            for case in group:
+                yield case.name, libraries.run(case, models, refiner, Path(folder))
 
 
 def main() -> None:
     """Write the golden file."""
-    stamp = {name: version(name) for name in PACKAGES}
-    arrays = {"stamp": np.array(json.dumps(stamp | {"command": f"python -m {__spec__.name}"}))}
-    by_name = {model.name: model for model in MODELS}
-    for name, group in groupby(TOGETHER_CASES, lambda case: case.image.model.name):
-        models = reference.of_golden(by_name[name], golden.load(FOLDER, name))
-        with tempfile.TemporaryDirectory() as folder:
-            ours.write_files(Path(folder), by_name[name], reference.shapes(models))
-            for case in group:
-                arrays[case.name] = image = libraries.run(case, models, Path(folder))
-                flat = np.mean((image == 0) | (image == 255))
-                print(
-                    f"{case.name}: mean {image.mean():.0f}, {flat:.0%} black or white", flush=True
-                )
-    np.savez_compressed(TARGET, allow_pickle=False, **arrays)
-    print(f"{TARGET}: {TARGET.stat().st_size // 1024} KiB")
+    golden_images.write(TARGET, __spec__.name, golden_images.reported(_images()), packages=PACKAGES)
 
 
 if __name__ == "__main__":

@@ -2,55 +2,41 @@
 
 import copy
 import io
-from collections.abc import Mapping
-from contextlib import redirect_stderr
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
-from diffusers import ControlNetModel
 from numpy.typing import NDArray
 from PIL import Image
 
-from parity import cases
 from parity.controls import reference as controls
+from parity.ensembles import reference as ensembles
+from parity.ensembles.cases import EnsembleCase
 from parity.pipeline import reference as pipelines
-from parity.reference import Model, fill
-from parity.together import ours
+from parity.reference import Model
 from parity.together.cases import LORA, TogetherCase, nets_of
 
 
-def nets(model: cases.Case) -> dict[str, Any]:
-    """Build the nets of a model, with the weights that their names determine."""
-    made = {}
-    for name, config in nets_of(model).items():
-        values = ours.net_tensors(name, config)
-        given = {key: value for key, value in config.items() if key != "_class_name"}
-        made[name] = ControlNetModel(**given).eval()
-        fill(made[name], lambda key, _, values=values: values[key])
-    return made
-
-
 @torch.no_grad()
-def run(case: TogetherCase, models: Mapping[str, Model], files: Path) -> NDArray[np.uint8]:
+def run(
+    case: TogetherCase, models: Mapping[str, Model], refiner: Mapping[str, Model], files: Path
+) -> NDArray[np.uint8]:
     """Return diffusers' image, [H, W, 3].
 
     Args:
         case: what to make.
         models: the pipeline's models; they stay as they are.
+        refiner: those of the refiner that finishes some images.
         files: of `ours.write_files`.
     """
     image, own = case.image, copy.deepcopy(dict(models))
-    given: dict[str, Any] = {}
-    if case.nets:
-        built = nets(image.model)
-        used = [built[use.name] for use in case.nets]
-        kind, given = controls.followed(case.control)
-        one = len(used) == 1
-        pipeline = pipelines.pipeline_of(image, own, kind, controlnet=used[0] if one else used)
-    else:
-        pipeline = pipelines.pipeline_of(image, own)
+    nets = controls.build(nets_of(image.model))
+    controls.fill_synthetic(nets)
+    pipeline, given = controls.pipeline_of(case.control, own, nets)
     if case.lora is not None:
         # Loading reports each parameter of the LoRA itself as missing.
         with redirect_stderr(io.StringIO()):
@@ -72,4 +58,34 @@ def run(case: TogetherCase, models: Mapping[str, Model], files: Path) -> NDArray
         # Its default is a torch.Size, to which this pipeline cannot add a score.
         width, height = image.pixels
         given["original_size"] = (height, width)
-    return pipelines.call(image, pipeline, **given)
+    with controls.features(case.control, nets, pipeline.unet):
+        if case.end is None:
+            return pipelines.call(image, pipeline, **given)
+        with _until(case.end, pipeline, given):
+            given |= pipelines.beginning(image)
+            latents = pipelines.images(image, pipeline, output="latent", **given)
+    # The samplers of these cases draw no noise that would depend on the evaluations before.
+    return ensembles.finished(EnsembleCase(image, case.end), latents, models, refiner, before=0)
+
+
+@contextmanager
+def _until(end: float, pipeline: Any, given: dict[str, Any]) -> Iterator[None]:
+    """Let a pipeline end where a refiner goes on.
+
+    That of pictures and ControlNets has no `denoising_end`: it gets the steps that
+    `StableDiffusionXLImg2ImgPipeline` would leave.
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/pipelines/stable_diffusion_xl/pipeline_stable_diffusion_xl_img2img.py#L1366
+    """
+    if type(pipeline).__name__ != "StableDiffusionXLControlNetImg2ImgPipeline":
+        given["denoising_end"] = end
+        yield
+        return
+    get, trained = pipeline.get_timesteps, pipeline.scheduler.config.num_train_timesteps
+
+    def left(*args: Any, **more: Any) -> tuple[torch.Tensor, int]:
+        timesteps, _ = get(*args, **more)
+        kept = timesteps[timesteps >= round(trained - end * trained)]
+        return kept, len(kept)
+
+    with mock.patch.object(pipeline, "get_timesteps", left):
+        yield

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parity import golden, reference
-from parity.components.make_goldens import FOLDER
+from parity import golden_images
 from parity.weights import reference as weighted
 from parity.weights.cases import IMAGE, WEIGHTS_CASES, arrays_of
 
@@ -23,7 +22,7 @@ PACKAGES = ("torch", "transformers", "diffusers", "compel")
 
 def main() -> None:
     """Write all golden prompts and images."""
-    models = reference.of_golden(IMAGE.model, golden.load(FOLDER, IMAGE.model.name))
+    models = golden_images.models_of(IMAGE.model)
     arrays: dict[str, NDArray[Any]] = {
         "made by": np.array([f"{name} {version(name)}" for name in PACKAGES])
     }

@@ -15,6 +15,7 @@ from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.specs import specs
 from easel_worker.vitals import Vitals
+from parity.controls import files
 from tests.sdxl import tiny_nets
 from tests.sdxl.test_start import failing_at, held, until
 from tests.sdxl.tiny_model import tokens, write
@@ -32,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Has a model and a folder of nets."""
     folder = tmp_path_factory.mktemp("behind")
     write(folder / "model")
-    tiny_nets.write_net(folder / "nets", "canny", OF_TWO_LEVELS)
+    files.write_net(folder / "nets", "canny", OF_TWO_LEVELS)
     return folder
 
 
@@ -92,19 +93,19 @@ def test_nets_whose_programs_cannot_be_compiled_are_not_offered(
 
 def write_broken(nets: Path) -> None:
     """Write a net whose numbers are not finite."""
-    tiny_nets.write_net(nets, "broken", OF_TWO_LEVELS)
-    weights = tiny_nets.tensors("broken", OF_TWO_LEVELS)
+    files.write_net(nets, "broken", OF_TWO_LEVELS)
+    weights = files.tensors("broken", OF_TWO_LEVELS)
     weights["controlnet_mid_block.bias"] = np.full_like(
         weights["controlnet_mid_block.bias"], np.nan
     )
-    tiny_nets.save(weights, nets / "broken")
+    files.save(weights, nets / "broken")
 
 
 def test_a_net_whose_numbers_are_not_finite_withholds_only_itself(
     folder: Path, tmp_path: Path
 ) -> None:
     write_broken(tmp_path / "nets")
-    tiny_nets.write_net(tmp_path / "nets", "canny", OF_TWO_LEVELS)
+    files.write_net(tmp_path / "nets", "canny", OF_TWO_LEVELS)
     shutil.copytree(folder / "model", tmp_path / "model")
     said: list[str] = []
     engine = cold(tmp_path)
@@ -130,7 +131,7 @@ def test_a_net_whose_numbers_are_not_finite_withholds_only_itself(
 
 def test_a_net_whose_weights_went_withholds_only_itself(folder: Path, tmp_path: Path) -> None:
     for name in ("canny", "gone"):
-        tiny_nets.write_net(tmp_path / "nets", name, OF_TWO_LEVELS)
+        files.write_net(tmp_path / "nets", name, OF_TWO_LEVELS)
     shutil.copytree(folder / "model", tmp_path / "model")
     said: list[str] = []
     engine = cold(tmp_path)

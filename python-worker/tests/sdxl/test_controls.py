@@ -27,6 +27,7 @@ from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.values import Size
 from parity import original_layout
+from parity.controls import files
 from parity.pipeline.cases import SDXL_SCHEDULER
 from tests.sdxl import tiny_nets
 from tests.sdxl.engines import ahead, start
@@ -258,8 +259,8 @@ def found(model: Path, folder: Path, *sizes: Size) -> tuple[tuple[ControlFiles, 
 
 
 def test_a_file_of_a_controlnet_needs_no_config(model: Path, tmp_path: Path) -> None:
-    save_file(tiny_nets.tensors("n", tiny_nets.CONTROLNET), tmp_path / "canny.safetensors")
-    without = tiny_nets.tensors("n", tiny_nets.WITHOUT_CONDITIONS)
+    save_file(files.tensors("n", tiny_nets.CONTROLNET), tmp_path / "canny.safetensors")
+    without = files.tensors("n", tiny_nets.WITHOUT_CONDITIONS)
     save_file(without, tmp_path / "plain.safetensors")
     controls, lines = found(model, tmp_path)
     assert lines == []
@@ -272,7 +273,7 @@ def test_a_file_of_a_controlnet_needs_no_config(model: Path, tmp_path: Path) -> 
 
 def test_a_file_in_the_original_layout_is_the_same_net(model: Path, tmp_path: Path) -> None:
     for name, config in (("n", tiny_nets.CONTROLNET), ("p", tiny_nets.WITHOUT_CONDITIONS)):
-        own = tiny_nets.tensors(name, config)
+        own = files.tensors(name, config)
         save_file(own, tmp_path / f"{name}.safetensors")
         for prefix in ("control_model.", ""):
             original = original_layout.controlnet(own, prefix=prefix)
@@ -294,7 +295,7 @@ def test_a_file_in_the_original_layout_is_the_same_net(model: Path, tmp_path: Pa
 
 
 def test_a_file_in_the_original_layout_is_read_strictly(model: Path, tmp_path: Path) -> None:
-    whole = original_layout.controlnet(tiny_nets.tensors("n", tiny_nets.CONTROLNET))
+    whole = original_layout.controlnet(files.tensors("n", tiny_nets.CONTROLNET))
     wrong = {
         "less": {k: v for k, v in whole.items() if k != "control_model.zero_convs.2.0.bias"},
         "more": whole | {"control_model.zero_convs.99.0.bias": np.zeros(1, np.float32)},
@@ -310,11 +311,11 @@ def test_a_file_in_the_original_layout_is_read_strictly(model: Path, tmp_path: P
 
 
 def test_the_digest_follows_the_weights_and_the_config(model: Path, tmp_path: Path) -> None:
-    tiny_nets.write_net(tmp_path, "canny", tiny_nets.CONTROLNET)
+    files.write_net(tmp_path, "canny", tiny_nets.CONTROLNET)
     (before,), _ = found(model, tmp_path)
     first = before.digest()
     save_file(
-        tiny_nets.tensors("other", tiny_nets.CONTROLNET),
+        files.tensors("other", tiny_nets.CONTROLNET),
         tmp_path / "canny" / "diffusion_pytorch_model.safetensors",
     )
     second = before.digest()
@@ -387,8 +388,8 @@ def test_files_of_other_kinds_are_named(
 
 
 def test_weights_are_checked_before_the_start(model: Path, tmp_path: Path) -> None:
-    path = tiny_nets.write_net(tmp_path, "canny", tiny_nets.CONTROLNET)
-    weights = tiny_nets.tensors("canny", tiny_nets.CONTROLNET)
+    path = files.write_net(tmp_path, "canny", tiny_nets.CONTROLNET)
+    weights = files.tensors("canny", tiny_nets.CONTROLNET)
     weights["controlnet_mid_block.extra"] = weights.pop("controlnet_mid_block.bias")
     save_file(weights, path / "diffusion_pytorch_model.safetensors")
     _, (line,) = found(model, tmp_path)
@@ -398,8 +399,8 @@ def test_weights_are_checked_before_the_start(model: Path, tmp_path: Path) -> No
 
 def test_names_are_those_that_requests_can_write(model: Path, tmp_path: Path) -> None:
     for name in (".hidden", "a:b", "canny"):
-        tiny_nets.write_net(tmp_path, name, tiny_nets.CONTROLNET)
-    save_file(tiny_nets.tensors("n", tiny_nets.CONTROLNET), tmp_path / "canny.safetensors")
+        files.write_net(tmp_path, name, tiny_nets.CONTROLNET)
+    save_file(files.tensors("n", tiny_nets.CONTROLNET), tmp_path / "canny.safetensors")
     (tmp_path / "notes.txt").write_text("no net")
     controls, lines = found(model, tmp_path)
     assert [each.name for each in controls] == ["canny"]

@@ -1,17 +1,10 @@
 """Writes the smallest ControlNets and T2I-Adapters, for a tiny model of three levels."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors.numpy import save_file
-
-from easel_worker.sdxl.folder.config_reader import ConfigFile
-from easel_worker.sdxl.folder.control_config import read_adapter_config, read_controlnet_config
-from easel_worker.sdxl.folder.control_files import declare
-from easel_worker.sdxl.model.params import declared
-from parity import cases, synthetic
+from parity import cases
+from parity.controls.files import write_net
 
 UNET = cases.unet((8, 16, 16), "DCC", [1, 2, 2], 16, **cases.added(4, 8))
 """T2I-Adapters for SDXL fit UNets of three levels only."""
@@ -34,33 +27,6 @@ ADAPTER: dict[str, Any] = {
     "in_channels": 3,
     "num_res_blocks": 1,
 }
-
-
-def tensors(name: str, config: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Return the weights of a net, which its name determines."""
-    adapter = config["_class_name"] == "T2IAdapter"
-    read = read_adapter_config if adapter else read_controlnet_config
-    tree = declare(read(ConfigFile(Path("config.json"), config)))
-    return {
-        param.name: np.ascontiguousarray(
-            synthetic.weight(f"{name}.{param.name}", param.stored, gain=1.0)
-        )
-        for param in declared(tree)
-    }
-
-
-def write_net(folder: Path, name: str, config: dict[str, Any]) -> Path:
-    """Write a net as a diffusers folder into the operator's folder; returns it."""
-    path = folder / name
-    path.mkdir(parents=True)
-    (path / "config.json").write_text(json.dumps(config))
-    save(tensors(name, config), path)
-    return path
-
-
-def save(weights: dict[str, np.ndarray], path: Path) -> None:
-    """Write the weights of a net's folder."""
-    save_file(weights, path / "diffusion_pytorch_model.safetensors")
 
 
 def write_nets(folder: Path) -> Path:

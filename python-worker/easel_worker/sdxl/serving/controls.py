@@ -98,7 +98,7 @@ class Controls:
             return None
         control = _control(lane)
         adapters = [each for each in control.nets if not isinstance(each.net.params, ControlNet)]
-        scales = tuple(each.scale(lane.evaluation, lane.evaluations) for each in adapters)
+        scales = tuple(each.scale(lane.evaluation, lane.scheduled) for each in adapters)
         if control.features is not None and control.features[0] == scales:
             return control.features[1]
         add, features = self._programs.features(lane.size), nothing
@@ -116,7 +116,7 @@ def _scales(lane: SdxlLane, kind: type[ControlNet]) -> list[_Scaled | None]:
     """Each net of a lane with its scale and its picture; None for those that take no part now."""
     made: list[_Scaled | None] = []
     for each in _control(lane).nets:
-        scale = each.scale(lane.evaluation, lane.evaluations)
+        scale = each.scale(lane.evaluation, lane.scheduled)
         takes_part = isinstance(each.net.params, kind) and scale != 0.0
         made.append((each.net, scale, each.picture) if takes_part else None)
     return made

@@ -78,6 +78,11 @@ class SdxlLane:
         return len(self.table.timesteps)
 
     @property
+    def scheduled(self) -> int:
+        """How many evaluations its schedule has: one that both models do counts once."""
+        return self.evaluations - self.table.repeated
+
+    @property
     def handover(self) -> int | None:
         """See `Lane.handover`."""
         return self.table.handover
@@ -95,10 +100,8 @@ class SdxlLane:
     @property
     def step(self) -> int:
         """How many steps are done."""
-        repeated = self.table.repeated
-        done = self.evaluation - (repeated if self.refined else 0)
-        evaluations = self.evaluations - repeated
-        return steps_done(done, steps=self.spec.steps, evaluations=evaluations)
+        done = self.evaluation - (self.table.repeated if self.refined else 0)
+        return steps_done(done, steps=self.spec.steps, evaluations=self.scheduled)
 
     @property
     def input(self) -> LaneInput:
