@@ -85,10 +85,10 @@ export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
 
   await app.register(async (scope) => {
     await scope.register(tracingPlugin, { tracing })
-    await scope.register(accessPlugin, { keys, passwordsUnder: `${SDAPI}/` })
+    await scope.register(accessPlugin, { keys, passwordsUnder: `${SDAPI}/`, shared: jobs.store.shared })
     await scope.register(generateRoute, { service, withRecipe, uploads, bodyLimit, jobs })
     await scope.register(jobRoutes, { jobs, memory, uploads, bodyLimit })
-    await scope.register(requestRoutes, { service })
+    await scope.register(requestRoutes, { service, shared: jobs.store.shared })
     await scope.register(tokenizeRoute, { service })
     await scope.register(fileListRoutes, { service })
     await scope.register(controlPreviewRoute, { service, uploads, bodyLimit })

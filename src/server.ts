@@ -144,7 +144,14 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
     lease: options.jobClaimTimeout * 1000
   }
   const store = await openJobStore(options, { bounds, memory, log, makeRoom: (bytes) => service.makeRoom(bytes) })
-  const jobs = new Jobs({ store, service, timeout: options.jobTimeout * 1000, observer: metrics.observer })
+  const jobs = new Jobs({
+    store,
+    service,
+    timeout: options.jobTimeout * 1000,
+    // While the request runs, and for as long as its answer is kept.
+    keyTtl: (options.requestTimeout + options.idempotencyTtl) * 1000,
+    observer: metrics.observer
+  })
   const consumer = new JobConsumer({
     store,
     service,

@@ -14,6 +14,8 @@ export interface JobsOptions {
   service: ImageService
   /** ms from its submission after which a job expires; clients can only ask for less */
   timeout: number
+  /** ms for which gateways remember together what an Idempotency-Key was first used for */
+  keyTtl: number
   observer: JobsObserver
 }
 
@@ -44,7 +46,11 @@ export class Jobs {
   readonly store: JobStore
   readonly #options: JobsOptions
 
+  /** ms for which gateways remember together what an Idempotency-Key was first used for. */
+  readonly keyTtl: number
+
   constructor(options: JobsOptions) {
+    this.keyTtl = options.keyTtl
     this.store = options.store
     this.#options = options
   }

@@ -67,6 +67,7 @@ interface Flow {
 export class MemoryJobStore implements JobStore {
   readonly kind = 'memory'
   readonly available = true
+  readonly shared = undefined
   readonly bounds: JobBounds
   readonly images: JobImages
   readonly #options: MemoryStoreOptions

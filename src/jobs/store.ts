@@ -1,3 +1,5 @@
+import type { SharedState } from './shared.js'
+
 /** What a durable job can be. The last four are ends: a job has exactly one, and keeps it. */
 export const JOB_STATUSES = ['queued', 'running', 'succeeded', 'failed', 'cancelled', 'expired'] as const
 export type JobStatus = (typeof JOB_STATUSES)[number]
@@ -118,6 +120,8 @@ export interface JobStore {
   readonly bounds: JobBounds
   readonly counts: JobCounts
   readonly images: JobImages
+  /** What its gateways know together; undefined for a store of one gateway. */
+  readonly shared: SharedState | undefined
   /**
    * Adds a job, unless one of its name exists.
    *

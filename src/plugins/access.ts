@@ -4,6 +4,8 @@ import fp from 'fastify-plugin'
 import type { KeyFile } from '../access/key-file.js'
 import type { AccessKey } from '../access/keys.js'
 import { EaselError } from '../errors.js'
+import { sharedRates } from '../jobs/rates.js'
+import type { SharedState } from '../jobs/shared.js'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -23,11 +25,13 @@ export interface AccessOptions {
   keys: KeyFile | undefined
   /** The start of the paths that also take a key as the password of Basic authentication, with any user. */
   passwordsUnder: string
+  /** What several gateways know together; undefined for one that counts alone. */
+  shared: SharedState | undefined
 }
 
 /** Requires a key on every request of the scope and enforces each key's rate. Does nothing without keys. */
 export const accessPlugin = fp<AccessOptions>(
-  async (app, { keys, passwordsUnder }) => {
+  async (app, { keys, passwordsUnder, shared }) => {
     app.decorateRequest('access', null)
     if (keys === undefined) {
       app.decorate('countRequest', async () => undefined)
@@ -55,6 +59,7 @@ export const accessPlugin = fp<AccessOptions>(
     await app.register(rateLimit, {
       global: false,
       timeWindow: '1 minute',
+      ...(shared === undefined ? {} : { store: sharedRates(shared) }),
       keyGenerator: ({ access }) => access!.name,
       allowList: ({ access }) => access?.requestsPerMinute === undefined,
       max: ({ access }: FastifyRequest) => access!.requestsPerMinute!,

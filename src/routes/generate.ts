@@ -34,6 +34,7 @@ import { estimateRoute } from './estimate.js'
 import { held } from './held.js'
 import { prefersJob, submitJob } from './jobs/submit.js'
 import { bodyOf, preparedOf } from './pictures.js'
+import { pinned, unpinAfter } from './pinned.js'
 
 export interface GenerateParts extends Pick<PictureBodies, 'bodyLimit'> {
   service: ImageService
@@ -111,8 +112,10 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (
         timeouts: [body.timeout, request.headers['x-request-timeout']]
       })
       const caller = withTimeLeft(callerOf(request, request.headers, body))
-      const prepared = await preparedOf(service, request, body, caller)
-      const { run, fresh, replayed, detach } = service.submit(body, caller, prepared)
+      const agreed = await pinned(jobs, body, caller)
+      const prepared = await preparedOf(service, request, agreed, caller)
+      const { run, fresh, replayed, detach } = service.submit(agreed, caller, prepared)
+      if (fresh) unpinAfter(jobs, run, caller)
       whenDone(run, request, reply, detach)
       if (replayed) reply.header('idempotent-replayed', 'true')
       // A fresh run starts at event 0: `Last-Event-ID` then refers to another server's events.

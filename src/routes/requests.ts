@@ -1,13 +1,27 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { EaselError } from '../errors.js'
+import type { SharedState } from '../jobs/shared.js'
 import { commonHeaders, failures } from '../schemas/error.js'
 import { RequestParams } from '../schemas/generate.js'
 import type { ImageService } from '../service/service.js'
 import { scopeOf } from './caller.js'
 
+interface RequestParts {
+  service: ImageService
+  /** What several gateways know together; undefined for one alone. */
+  shared: SharedState | undefined
+}
+
 /** DELETE /requests/{id} cancels requests in flight by the x-request-id that their client sent. */
-export const requestRoutes: FastifyPluginAsyncTypebox<{ service: ImageService }> = async (app, { service }) => {
+export const requestRoutes: FastifyPluginAsyncTypebox<RequestParts> = async (app, { service, shared }) => {
+  const cancel = (scope: string, id: string): boolean => {
+    const runs = service.find(scope, id)
+    for (const run of runs) run.cancel()
+    return runs.length > 0
+  }
+  shared?.onCancel(cancel)
+
   // Ignore any body and content type: some clients send them with DELETE.
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, _payload, done) => done(null))
@@ -28,9 +42,10 @@ export const requestRoutes: FastifyPluginAsyncTypebox<{ service: ImageService }>
       }
     },
     async (request, reply) => {
-      const runs = service.find(scopeOf(request), request.params.id)
-      if (runs.length === 0) throw new EaselError('NOT_FOUND', 'no request in flight has this x-request-id')
-      for (const run of runs) run.cancel()
+      const { id } = request.params
+      const scope = scopeOf(request)
+      if (!cancel(scope, id) && !(await shared?.cancelElsewhere(scope, id)))
+        throw new EaselError('NOT_FOUND', 'no request in flight has this x-request-id')
       return reply.code(204).send(null)
     }
   )

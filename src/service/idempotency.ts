@@ -30,7 +30,7 @@ interface Entry {
 const ENTRY_BYTES = 2048
 
 /** Errors that say nothing about the request itself, so the same key may run it again. */
-const TRANSIENT: ReadonlySet<ErrorCode> = new Set(['CANCELLED', 'DEADLINE_EXCEEDED', 'DRAINING', 'INTERNAL'])
+export const TRANSIENT: ReadonlySet<ErrorCode> = new Set(['CANCELLED', 'DEADLINE_EXCEEDED', 'DRAINING', 'INTERNAL'])
 
 /**
  * Maps idempotency keys to runs: a retry joins the run while it lasts, and gets its answer afterwards.

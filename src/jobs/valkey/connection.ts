@@ -34,24 +34,24 @@ export class ValkeyConnection {
   #said: string | undefined
 
   /**
-   * @param onMessage gets each message of the channel
+   * @param onMessage gets each message of the channels
    * @param onReady called whenever the connection is new
    */
   constructor(
     address: ValkeyAddress,
     {
       prefix,
-      channel,
+      channels,
       log,
       trusted,
       onMessage,
       onReady
     }: {
       prefix: string
-      channel: string
+      channels: readonly string[]
       log: Log
       trusted: string | undefined
-      onMessage: (message: string) => void
+      onMessage: (channel: string, message: string) => void
       onReady: () => void
     }
   ) {
@@ -87,8 +87,8 @@ export class ValkeyConnection {
     this.#commands.on('close', () => this.#down('the connection is closed'))
     for (const client of [this.#commands, this.#messages])
       client.on('error', (error: Error) => this.#down(error.message))
-    this.#messages.on('ready', () => void this.#messages.subscribe(channel).then(onReady, () => undefined))
-    this.#messages.on('message', (_channel: string, message: string) => onMessage(message))
+    this.#messages.on('ready', () => void this.#messages.subscribe(...channels).then(onReady, () => undefined))
+    this.#messages.on('message', onMessage)
   }
 
   /** Whether the server answered last. */
@@ -117,6 +117,10 @@ export class ValkeyConnection {
         await this.#commands.hset(this.#prefix + key, field, value)
         await this.#commands.expire(this.#prefix + key, seconds)
       })
+  }
+
+  async publish(channel: string, message: string): Promise<void> {
+    await this.#do(() => this.#commands.publish(channel, message))
   }
 
   async drop(key: string): Promise<void> {

@@ -8,6 +8,7 @@
  * - `flows:MODEL` a sorted set of the flows by virtual time, `clock:MODEL` that of the last claim
  * - `running`, `deadline`, `ended` sorted sets of names, by the end of the lease, the deadline and the end, in ms
  * - `bytes`, `scope:jobs`, `scope:bytes` what jobs take, in all and by scope
+ * - `rate:KEY`, `key:NAME` what gateways count, and remember of idempotency keys, together; they go away by themselves
  * - `seen`, `grace` when a gateway last looked, and until when no lease ends
  *
  * The server's clock decides: gateways' clocks may differ.
@@ -231,6 +232,20 @@ local status = get(ARGV[1], 'st')
 if not status or not ended(status) then return 0 end
 forget(ARGV[1])
 return 1`,
+
+  /** name window */
+  easelCount: `${ALWAYS}
+local key = P .. ARGV[1]
+local current = call('INCR', key)
+if current == 1 then call('PEXPIRE', key, ARGV[2]) end
+return {current, call('PTTL', key)}`,
+
+  /** name fingerprint seed ttl */
+  easelPin: `${UNLESS_FULL}
+local key = P .. 'key:' .. ARGV[1]
+if call('HSETNX', key, 'fp', ARGV[2]) == 1 then call('HSET', key, 'seed', ARGV[3]) end
+call('PEXPIRE', key, ARGV[4])
+return call('HMGET', key, 'fp', 'seed')`,
 
   /** lease keep crashes most crashed expired */
   easelTend: `${ALWAYS}

@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import pLimit, { type LimitFunction } from 'p-limit'
+import { EaselError } from '../../errors.js'
 import type { Log } from '../../logger.js'
 import { jobsFull, neverFits } from '../full.js'
+import type { SharedState } from '../shared.js'
 import {
   BATCH_WEIGHT,
   bytesOf,
@@ -21,9 +23,9 @@ import {
   NO_JOBS,
   shareOf
 } from '../store.js'
-import { EaselError } from '../../errors.js'
 import type { ValkeyAddress } from '../../valkey-address.js'
 import { ValkeyConnection } from './connection.js'
+import { ANSWER_CHANNEL, ASK_CHANNEL, ValkeyShared } from './shared.js'
 
 export interface ValkeyStoreOptions {
   address: ValkeyAddress
@@ -55,6 +57,7 @@ export class ValkeyJobStore implements JobStore {
   readonly bounds: JobBounds
   readonly images: JobImages
   readonly #connection: ValkeyConnection
+  readonly #shared: ValkeyShared
   readonly #replicas: number
   readonly #listeners = new Set<ChangeListener>()
   /** Pictures of one job at a time are in memory, on their way. */
@@ -66,19 +69,27 @@ export class ValkeyJobStore implements JobStore {
     this.#replicas = replicas
     this.#connection = new ValkeyConnection(address, {
       prefix: PREFIX,
-      channel: CHANNEL,
+      channels: [CHANNEL, ASK_CHANNEL, ANSWER_CHANNEL],
       log,
       trusted,
-      onMessage: (text) => this.#tell(nameOf(text.slice(1)), text.startsWith(WAITS)),
+      onMessage: (channel, text) => {
+        if (channel === CHANNEL) this.#tell(nameOf(text.slice(1)), text.startsWith(WAITS))
+        else this.#shared.read(channel, text)
+      },
       // Messages may have been missed.
       onReady: () => this.#tell(undefined, true)
     })
+    this.#shared = new ValkeyShared(this.#connection)
     this.images = {
       save: async (claim, index, bytes) => {
         await this.#connection.script('easelSave', ...held(claim), index, bytes)
       },
       read: async (name, index) => (await this.#connection.bytes(`out:${keyOf(name)}`, String(index))) ?? undefined
     }
+  }
+
+  get shared(): SharedState {
+    return this.#shared
   }
 
   get available(): boolean {

@@ -17,6 +17,7 @@ import { type CallerHeaders, callerOf, scopeOf, whenDone } from '../caller.js'
 import { held } from '../held.js'
 import { prefersJob, submitJob } from '../jobs/submit.js'
 import { preparedOf } from '../pictures.js'
+import { pinned, unpinAfter } from '../pinned.js'
 import { imagesResponse, streamPieces } from './answer.js'
 import { modelOf, partialImagesOf, responseFormatOf, type Translation } from './translate.js'
 
@@ -82,8 +83,10 @@ export async function respond(
     return reply.send(await submitJob(jobs, request, reply, translated, headers))
   }
   const caller = withTimeLeft(callerOf(request, headers, translated))
-  const prepared = await preparedOf(service, request, translated, caller)
-  const { run, replayed, detach } = service.submit(translated, caller, prepared)
+  const agreed = await pinned(jobs, translated, caller)
+  const prepared = await preparedOf(service, request, agreed, caller)
+  const { run, fresh, replayed, detach } = service.submit(agreed, caller, prepared)
+  if (fresh) unpinAfter(jobs, run, caller)
   whenDone(run, request, reply, detach)
   if (replayed) reply.header('idempotent-replayed', 'true')
   if (asked.stream === true) {
