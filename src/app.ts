@@ -3,6 +3,7 @@ import cors from '@fastify/cors'
 import sensible from '@fastify/sensible'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance } from 'fastify'
+import type { Registry } from 'prom-client'
 import type { KeyFile } from './access/key-file.js'
 import type { Jobs } from './jobs/jobs.js'
 import type { MemoryBudget } from './memory.js'
@@ -19,7 +20,7 @@ import { fileListRoutes } from './routes/file-lists.js'
 import { generateRoute } from './routes/generate.js'
 import { healthRoute, probeRoutes } from './routes/health.js'
 import { jobRoutes } from './routes/jobs/index.js'
-import { metricsRoute } from './routes/metrics.js'
+import { metricsRoute, pickerMetricsRoute } from './routes/metrics.js'
 import { openAiRoutes } from './routes/openai/index.js'
 import { recipeRoute } from './routes/recipe.js'
 import { requestRoutes } from './routes/requests.js'
@@ -71,6 +72,8 @@ export interface AppParts extends BaseOptions {
   storedFiles: StoredFiles | undefined
   /** What URLs of the gateway's own begin with; undefined for what the client called it. */
   publicUrl: string | undefined
+  /** What an endpoint picker reads; undefined if none does. */
+  pickerMetrics: Registry | undefined
   /** Whether probes and metrics are on this port; otherwise `buildAdminApp` serves them on another. */
   withAdmin: boolean
 }
@@ -100,6 +103,7 @@ export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
   })
   await app.register(storedFileRoute, { files: parts.storedFiles })
   await app.register(healthRoute, { service, jobs })
+  if (parts.pickerMetrics !== undefined) await app.register(pickerMetricsRoute, { registry: parts.pickerMetrics })
   if (withAdmin) await registerAdmin(app, parts)
   await app.register(pagePlugin)
   return app

@@ -48,6 +48,11 @@ export const options = {
     doc: 'Second port for /metrics and the probes, which the first port then does not serve; /health is on both. Default: none.',
     parse: (value: string) => parseNumber(value, { min: 0, max: 65_535, ...whole })
   }),
+  pickerMetrics: flag(
+    'PICKER_METRICS',
+    false,
+    "Whether /metrics/picker on the first port has queue, running requests and LoRAs in the names that endpoint pickers read, such as the Gateway API inference extension's and llm-d's (docs/metrics.md): true or false."
+  ),
   logLevel: oneOf(
     'LOG_LEVEL',
     ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],

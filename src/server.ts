@@ -20,6 +20,7 @@ import { MemoryJobStore, type MemoryStoreOptions } from './jobs/memory-store.js'
 import type { JobBounds, JobStore } from './jobs/store.js'
 import { MemoryBudget } from './memory.js'
 import { createMetrics, type Metrics } from './metrics.js'
+import { createPickerMetrics } from './picker-metrics.js'
 import { PictureReader } from './pictures/reader.js'
 import { closeWithin } from './process.js'
 import { problemWithDefaults } from './service/defaults.js'
@@ -187,6 +188,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
     results: stored?.results,
     storedFiles: stored?.files,
     publicUrl: options.publicUrl,
+    pickerMetrics: options.pickerMetrics ? createPickerMetrics({ pool, service }) : undefined,
     withAdmin: options.adminPort === undefined
   }
   const app = await buildApp(parts)

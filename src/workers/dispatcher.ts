@@ -132,6 +132,12 @@ export class Dispatcher {
     return [...this.#assignments.values()].map(({ task }) => task).filter((task) => !task.ended)
   }
 
+  /** Names of the LoRAs of its jobs: of those that a worker has, and of those that wait. */
+  get adapters(): { readonly running: readonly string[]; readonly waiting: readonly string[] } {
+    const named = (tasks: readonly Task[]) => tasks.flatMap(({ job }) => job.loras?.map(({ name }) => name) ?? [])
+    return { running: named(this.running), waiting: named(this.#queue.all) }
+  }
+
   /** Chip-seconds that its jobs will still take: estimates, less the steps that are done. */
   get backlogChipSeconds(): number {
     const left = [...this.#queue.all, ...this.running].map(({ cost, stepsLeft, job }) => (cost * stepsLeft) / job.steps)

@@ -180,6 +180,11 @@ export class ServedModel {
       : this.#dispatcher.secondsUntilDone()?.reduce((latest, seconds) => Math.max(latest, seconds), 0)
   }
 
+  /** Names of the LoRAs of its jobs: of those that a worker has, and of those that wait. */
+  get adapters(): { readonly running: readonly string[]; readonly waiting: readonly string[] } {
+    return this.#dispatcher.adapters
+  }
+
   /** Chip-seconds that its jobs will still take, measured or not, with or without a worker. */
   get backlogChipSeconds(): number {
     return this.#dispatcher.backlogChipSeconds
