@@ -1,12 +1,14 @@
 """Measures how much images change when operations are skipped or rounded: `npm run bench:drift`.
 
 The same captions and seeds go through the same engine, unchanged and with each variant. The table
-shows the peak signal-to-noise ratio between a variant's images and the unchanged ones, and the
-share of the captions' facts that the scorer (demo.evaluation) finds in the images.
+shows the peak signal-to-noise ratio between a variant's images and the unchanged ones (those with
+a LoRA, where the variant has one), and the share of the captions' facts that the scorer
+(demo.evaluation) finds in the images.
 """
 
 import argparse
 import json
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,12 +18,18 @@ from typing import Any
 import jax
 import numpy as np
 
+from bench.inputs.kinds import LORAS
 from demo.evaluation.held_out import held_out_captions
 from demo.evaluation.report import Report, evaluate
 from demo.scenes.captions import Caption
-from easel_worker.engine import ImageSpec, Pixels, Tokens
+from easel_worker.engine import ImageSpec, LoraUse, Pixels, Tokens
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.options import Options
+from parity.loras.files import shapes_of
+
+LORA, LORA_WEIGHT = LORAS[0], 0.3
+"""A LoRA of random numbers for all linear layers, at a weight with which images still follow
+their captions."""
 
 DEMO = Path(__file__).parents[2] / "models" / "demo"
 JUDGED = ("background", "colour", "shape", "relation")
@@ -29,7 +37,15 @@ JUDGED = ("background", "colour", "shape", "relation")
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to make the images: the engine's options and the images' parameters."""
+    """A way to make the images.
+
+    Attributes:
+        name: in the table.
+        options: the engine's.
+        asked: the images' parameters.
+        lora: the weight of `LORA`; None for images without.
+        beside: the name of the variant that its images are compared with.
+    """
 
     name: str
     options: Options = field(
@@ -38,6 +54,8 @@ class Variant:
         )
     )
     asked: Mapping[str, Any] = field(default_factory=dict)
+    lora: float | None = None
+    beside: str = "plain"
 
 
 @dataclass(frozen=True)
@@ -48,13 +66,19 @@ class Made:
     seconds: float
 
 
-def variants() -> list[Variant]:
-    """Return all variants; the first is the unchanged one."""
+def variants(loras: Path) -> list[Variant]:
+    """Return all variants, with `LORA` in a folder; the first is the unchanged one."""
     plain = Variant("plain")
     caching = replace(plain.options, max_cache_interval=5)
 
     def options(**changes: Any) -> Options:
         return replace(plain.options, **changes)
+
+    with_lora = Variant("a LoRA", options(loras=loras), lora=LORA_WEIGHT)
+
+    def beside_lora(name: str, **changes: Any) -> Variant:
+        changed = replace(with_lora.options, **changes)
+        return replace(with_lora, name=name, options=changed, beside=with_lora.name)
 
     return [
         plain,
@@ -70,6 +94,9 @@ def variants() -> list[Variant]:
             caching,
             {"guidance_end": 0.6, "cache_interval": 2},
         ),
+        with_lora,
+        beside_lora("bfloat16 with the LoRA", dtype="bfloat16"),
+        beside_lora("int8 with the LoRA", quantization="int8"),
     ]
 
 
@@ -83,7 +110,11 @@ def make(variant: Variant, texts: Sequence[Tokens]) -> Made:
     """Make an image of each text in turn, the n-th with seed n."""
     engine = SdxlEngine(DEMO, variant.options)
     engine.warm(lambda _: None)
-    defaults = engine.capabilities.defaults
+    can, weight = engine.capabilities, variant.lora
+    defaults = can.defaults
+    loras: tuple[LoraUse, ...] = ()
+    if weight is not None:
+        loras = tuple(LoraUse(each.name, each.digest, weight, weight) for each in can.loras)
     images = []
     started = time.perf_counter()
     for seed, text in enumerate(texts):
@@ -97,6 +128,7 @@ def make(variant: Variant, texts: Sequence[Tokens]) -> Made:
                 scheduler=defaults.scheduler,
                 width=defaults.width,
                 height=defaults.height,
+                loras=loras,
                 **variant.asked,
             )
         )
@@ -106,11 +138,11 @@ def make(variant: Variant, texts: Sequence[Tokens]) -> Made:
     return Made(images, (time.perf_counter() - started) / len(texts))
 
 
-def row(name: str, made: Made, plain: Made, captions: Sequence[Caption]) -> str:
+def row(name: str, made: Made, beside: Made, captions: Sequence[Caption]) -> str:
     """Format a line of the table."""
-    ratios = [psnr(a, b) for a, b in zip(made.images, plain.images, strict=True)]
-    mean = "–" if made is plain else f"{np.mean(ratios):.1f}"
-    least = "–" if made is plain else f"{np.min(ratios):.1f}"
+    ratios = [psnr(a, b) for a, b in zip(made.images, beside.images, strict=True)]
+    mean = "–" if made is beside else f"{np.mean(ratios):.1f}"
+    least = "–" if made is beside else f"{np.min(ratios):.1f}"
     report = evaluate(lambda *_: list(made.images), captions)
     cells = [mean, least, *(_share(report, each) for each in JUDGED), f"{made.seconds:.2f}"]
     return f"| {name} | {' | '.join(cells)} |"
@@ -138,11 +170,12 @@ def main() -> None:
     texts = [Tokens(tuple(each["ids"]), tuple(each["ids_2"])) for each in read]
     header = ["", "PSNR dB mean", "least", *(f"{each} %" for each in JUDGED), "s an image"]
     print(f"| {' | '.join(header)} |\n|{'---|' * len(header)}")
-    plain: Made | None = None
-    for variant in variants():
-        made = make(variant, texts)
-        plain = plain or made
-        print(row(variant.name, made, plain, captions), flush=True)
+    made: dict[str, Made] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        LORA.write(Path(folder), shapes_of(DEMO))
+        for variant in variants(Path(folder)):
+            made[variant.name] = own = make(variant, texts)
+            print(row(variant.name, own, made[variant.beside], captions), flush=True)
 
 
 if __name__ == "__main__":

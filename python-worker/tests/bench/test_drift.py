@@ -1,6 +1,7 @@
 """PSNR against a hand-computed value, and the variants against the engine's options."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,11 +18,14 @@ def test_psnr_follows_its_definition() -> None:
     assert psnr(one, black) == pytest.approx(10 * math.log10(255**2 * 12))
 
 
-def test_only_the_first_variant_changes_nothing() -> None:
-    plain, *others = variants()
+def test_only_the_first_variant_changes_nothing(tmp_path: Path) -> None:
+    plain, *others = variants(tmp_path)
     assert not plain.asked
-    assert len({each.name for each in [plain, *others]}) == len(others) + 1
-    for other in others:
+    names = [each.name for each in [plain, *others]]
+    assert len(set(names)) == len(names)
+    for place, other in enumerate(others, start=1):
+        assert other.beside in names[:place]
+        assert (other.lora is None) == (other.options.loras is None)
         assert other.asked or other.options != plain.options
         interval = other.asked.get("cache_interval", 1)
         assert interval <= other.options.max_cache_interval
