@@ -114,7 +114,7 @@ const NET = '10.77.77'
 const PLACES = ['proxy', 'gateway-a', 'gateway-b', 'worker-0', 'worker-1', 'worker-2']
 
 /**
- * A network of namespaces on one bridge, one for each place, for root. A cable is cut by taking its link down.
+ * A network of namespaces on one bridge, one for each place, for root. A cable is cut by taking it off the bridge.
  *
  * @returns {Promise<Network>}
  */
