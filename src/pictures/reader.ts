@@ -13,7 +13,7 @@ import {
 import type { ResizeMode } from './fit.js'
 import type { MaskMeaning } from './mask-meaning.js'
 import type { Pixels, Size } from './pixels.js'
-import { preprocessed } from './preprocess.js'
+import { LineThreads } from './preprocess.js'
 import type { Preprocessor } from './preprocessors.js'
 import { cropped, inverted, luminance, overlaid, resized, resizedMask } from './transform.js'
 
@@ -85,6 +85,7 @@ export interface ReaderObserver {
 export class PictureReader {
   readonly #options: ReaderOptions
   readonly #limit: ReturnType<typeof pLimit>
+  readonly #lines = new LineThreads()
 
   constructor(options: ReaderOptions) {
     this.#options = options
@@ -152,7 +153,7 @@ export class PictureReader {
         const fitting = await resized(picture, size, mode)
         made.push(
           await this.#refusing(file, () =>
-            preprocessed(fitting, preprocessor, { seconds: this.#options.seconds, signal })
+            this.#lines.preprocessed(fitting, preprocessor, { seconds: this.#options.seconds, signal })
           )
         )
       }

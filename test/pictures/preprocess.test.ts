@@ -1,11 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { PictureError } from '../../src/pictures/decode.js'
 import { canny, lineart, type OpenCV } from '../../src/pictures/lines/lines.mjs'
 import type { Pixels } from '../../src/pictures/pixels.js'
-import { preprocessed } from '../../src/pictures/preprocess.js'
+import { LineThreads } from '../../src/pictures/preprocess.js'
+
+const threads = new LineThreads()
 
 interface Golden {
   size: [width: number, height: number]
@@ -86,7 +88,7 @@ describe('preprocessed', () => {
     await fc.assert(
       fc.asyncProperty(anyPicture, anyPreprocessor, async (picture, preprocessor) => {
         const before = Buffer.from(picture.data)
-        const made = await preprocessed(picture, preprocessor, { seconds: 60 })
+        const made = await threads.preprocessed(picture, preprocessor, { seconds: 60 })
         const lines =
           preprocessor.name === 'canny' ? canny(cv, picture, preprocessor.low, preprocessor.high) : lineart(cv, picture)
         expect([made.width, made.height, made.channels]).toEqual([picture.width, picture.height, 3])
@@ -97,27 +99,64 @@ describe('preprocessed', () => {
     )
   })
 
+  it('keeps one thread for the next picture, unless it had a large one or failed', async () => {
+    const begun: unknown[] = []
+    const count = (thread: unknown) => begun.push(thread)
+    process.on('worker', count)
+    onTestFinished(() => void process.off('worker', count))
+    const own = new LineThreads()
+    const [picture, lines] = [pictureOf(GOLDEN[0]!), { name: 'lineart' as const }]
+    const draw = (one: Pixels, seconds = 60) => own.preprocessed(one, lines, { seconds })
+    const first = await draw(picture)
+    expect((await draw(picture)).data.equals(first.data)).toBe(true)
+    expect(begun).toHaveLength(1)
+    const both = await Promise.all([draw(picture), draw(picture)])
+    for (const { data } of both) expect(data.equals(first.data)).toBe(true)
+    expect(begun).toHaveLength(2)
+    await draw(large)
+    expect(begun).toHaveLength(2)
+    await draw(picture)
+    expect(begun).toHaveLength(3)
+    await expect(draw(large, 0.001)).rejects.toThrow(PictureError)
+    expect((await draw(picture)).data.equals(first.data)).toBe(true)
+    expect(begun).toHaveLength(4)
+  })
+
+  it('frees what a picture took, so that a kept thread does not grow', () => {
+    const picture = { width: 512, height: 512, data: new Uint8Array(512 * 512 * 3).fill(9) }
+    /** The bytes of OpenCV's memory. */
+    const drawn = (times: number) => {
+      for (let i = 0; i < times; i++) for (const draw of [canny, lineart]) draw(cv, picture, 100, 200)
+      const mat = new cv.Mat(1, 1, cv.CV_8UC3)
+      const { byteLength } = mat.data.buffer
+      mat.delete()
+      return byteLength
+    }
+    const before = drawn(2)
+    expect(drawn(24)).toBe(before)
+  })
+
   it('leaves a picture alone with none', async () => {
     const picture = pictureOf(GOLDEN[0]!)
-    expect(await preprocessed(picture, { name: 'none' }, { seconds: 60 })).toBe(picture)
+    expect(await threads.preprocessed(picture, { name: 'none' }, { seconds: 60 })).toBe(picture)
   })
 
   /** Takes about a second. */
   const large: Pixels = { width: 2048, height: 2048, channels: 3, data: Buffer.alloc(2048 * 2048 * 3) }
 
   it('refuses a picture that takes too long, and stops', async () => {
-    await expect(preprocessed(large, { name: 'lineart' }, { seconds: 0.001 })).rejects.toThrow(
+    await expect(threads.preprocessed(large, { name: 'lineart' }, { seconds: 0.001 })).rejects.toThrow(
       new PictureError('slow', 'takes more than 0.001 s to draw lines of: send a smaller one')
     )
   })
 
   it('stops when the client leaves', async () => {
     const leaving = new AbortController()
-    const made = preprocessed(large, { name: 'lineart' }, { seconds: 60, signal: leaving.signal })
+    const made = threads.preprocessed(large, { name: 'lineart' }, { seconds: 60, signal: leaving.signal })
     leaving.abort(new Error('left'))
     await expect(made).rejects.toThrow('left')
-    await expect(preprocessed(large, { name: 'lineart' }, { seconds: 60, signal: leaving.signal })).rejects.toThrow(
-      'left'
-    )
+    await expect(
+      threads.preprocessed(large, { name: 'lineart' }, { seconds: 60, signal: leaving.signal })
+    ).rejects.toThrow('left')
   })
 })

@@ -3,12 +3,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { preprocessed } from '../../src/pictures/preprocess.js'
+import { LineThreads } from '../../src/pictures/preprocess.js'
 import type { Preprocessor } from '../../src/pictures/preprocessors.js'
 import { resized } from '../../src/pictures/transform.js'
 import { drawn, rawPixels, rawPng } from '../support/pictures.js'
 import { metric, openServer, type RunningServer, startReadyServer } from '../support/server.js'
 import { until } from '../support/wait.js'
+
+const threads = new LineThreads()
 
 const own = { width: 150, height: 80 }
 const drawing = rawPixels(own, 3, (x, y, channel) => (x % 40 < 3 || y % 30 < 3 ? 20 : 120 + channel * 30))
@@ -69,7 +71,7 @@ describe('POST /controls/preview', () => {
     'draws with %j what a worker gets, at the size of the image',
     async (fields, meant, size) => {
       const fitting = await resized({ ...own, channels: 3, data: drawing }, size, fields.resize_mode ?? 'default')
-      const wanted = await preprocessed(fitting, meant, { seconds: 60 })
+      const wanted = await threads.preprocessed(fitting, meant, { seconds: 60 })
       expect((await pixelsOf(await send(server, fields, picture))).equals(wanted.data)).toBe(true)
       const json = await fetch(`${server.url}/controls/preview`, {
         method: 'POST',

@@ -6,13 +6,15 @@ import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Recipe } from '../../src/image/recipe.js'
 import type { Pixels } from '../../src/pictures/pixels.js'
-import { preprocessed } from '../../src/pictures/preprocess.js'
+import { LineThreads } from '../../src/pictures/preprocess.js'
 import type { Preprocessor } from '../../src/pictures/preprocessors.js'
 import { resized } from '../../src/pictures/transform.js'
 import { blackPng, drawn, rawPixels } from '../support/pictures.js'
 import { type Frames, recipePicture } from '../support/recipe-picture.js'
 import { generate, metric, openServer, type RunningServer, startReadyServer } from '../support/server.js'
 import { until } from '../support/wait.js'
+
+const threads = new LineThreads()
 
 const SIZE = { width: 64, height: 64 }
 const STEPS = 10
@@ -42,7 +44,7 @@ async function control(
   mode: 'default' | 'crop' | 'fill' = 'default'
 ) {
   const fitting = await resized(pixelsOf(data), size, mode)
-  return { role: 'control' as const, pixels: (await preprocessed(fitting, preprocessor, { seconds: 60 })).data }
+  return { role: 'control' as const, pixels: (await threads.preprocessed(fitting, preprocessor, { seconds: 60 })).data }
 }
 
 const reference = (data = drawing) => ({ role: 'ip_adapter' as const, pixels: data })

@@ -14,8 +14,6 @@ const TYPICAL = 127
 /**
  * The edges of a picture: `cv2.Canny(picture, low, high)`.
  *
- * Leaves its arrays in OpenCV's memory, which goes with the thread.
- *
  * @param {OpenCV} cv
  * @param {Rgb} picture
  * @param {number} one a threshold: the lower one of the two keeps edges that touch one above the higher one
@@ -23,16 +21,16 @@ const TYPICAL = 127
  * @returns {Uint8Array} width · height bytes: 255 for an edge, else 0
  */
 export function canny(cv, picture, one, other) {
-  const edges = new cv.Mat()
-  cv.Canny(matOf(cv, picture), edges, one, other)
-  return edges.data
+  const [image, edges] = [matOf(cv, picture), new cv.Mat()]
+  cv.Canny(image, edges, one, other)
+  const made = edges.data.slice()
+  for (const mat of [image, edges]) mat.delete()
+  return made
 }
 
 /**
  * The dark lines of a picture, white on black, as `lineart_standard` of AUTOMATIC1111's ControlNet extension draws them:
  * how much darker a pixel is than the picture blurred, in the channel where that is least, in units of the typical line.
- *
- * Leaves its arrays in OpenCV's memory, which goes with the thread.
  *
  * @param {OpenCV} cv
  * @param {Rgb} picture
@@ -41,14 +39,17 @@ export function canny(cv, picture, one, other) {
  */
 export function lineart(cv, picture) {
   const [values, darker, channels] = [new cv.Mat(), new cv.Mat(), new cv.MatVector()]
-  matOf(cv, picture).convertTo(values, cv.CV_32FC3)
+  const image = matOf(cv, picture)
+  image.convertTo(values, cv.CV_32FC3)
+  image.delete()
   cv.GaussianBlur(values, darker, new cv.Size(0, 0), SIGMA)
   cv.subtract(darker, values, darker)
   values.delete()
   cv.split(darker, channels)
   darker.delete()
-  const least = channels.get(0)
-  for (const channel of [1, 2]) cv.min(least, channels.get(channel), least)
+  const [least, ...others] = [0, 1, 2].map((channel) => channels.get(channel))
+  if (least === undefined) throw new Error('the picture has no channels')
+  for (const other of others) cv.min(least, other, least)
   const unit = Math.max(LEAST, medianOfLines(least.data32F))
   const lines = new Uint8Array(least.data32F.length)
   // Arrays' own methods would make a list of all numbers first.
@@ -56,6 +57,7 @@ export function lineart(cv, picture) {
     const value = Math.fround(Math.fround(Number(least.data32F[i]) / unit) * TYPICAL)
     lines[i] = Math.min(255, Math.max(0, value))
   }
+  for (const mat of [least, ...others, channels]) mat.delete()
   return lines
 }
 
