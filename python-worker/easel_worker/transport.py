@@ -161,12 +161,17 @@ class Transport:
             self._mailbox.put(Broken(error))
             self._outbox.close()
         finally:
-            self._socket.disable_monitor()
-            self._socket.close(linger=int(LINGER_S * 1000))
+            self._close_socket(linger_s=LINGER_S)
             self._waker.close()
             self._context.term()
             left_out = self._outbox.left_out
             self._log.debug("transport closed", bad=self._bad_total, progress_left_out=left_out)
+
+    def _close_socket(self, linger_s: float) -> None:
+        self._socket.disable_monitor()
+        # pyzmq leaves it open, and the context then waits for it for ever.
+        self._monitor.close(linger=0)
+        self._socket.close(linger=int(linger_s * 1000))
 
     def _turn(self) -> None:
         if self._closing_at is None:
@@ -252,8 +257,7 @@ class Transport:
                 case Beat(session):
                     self._urgent[Heartbeat.kind] = pack(self._heartbeat(session))
                 case Reconnect():
-                    self._socket.disable_monitor()
-                    self._socket.close(linger=0)
+                    self._close_socket(linger_s=0)
                     self._socket = self._open()
                     self._monitor = self._socket.get_monitor_socket(HANDSHAKE_FAILED)
                 case Begin(session):
