@@ -118,6 +118,10 @@ export function createMetrics(): Metrics {
     'Jobs claimed here and not ended: returned to the store, or lost to another gateway.',
     ['how']
   )
+  // From 0, so that the first one is an increase.
+  for (const result of ['new', 'known']) jobsSubmitted.inc({ result }, 0)
+  for (const status of ['succeeded', 'failed', 'cancelled', 'expired']) jobsEnded.inc({ status }, 0)
+  for (const how of ['returned', 'lost']) jobsLeft.inc({ how }, 0)
   const compile = new Gauge({
     name: 'easel_compile_seconds',
     help: 'Time to compile a program, or to load it from the cache.',

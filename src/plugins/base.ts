@@ -10,6 +10,7 @@ import { answerError, errorFormOf, errorsPlugin } from './errors.js'
 import { fairTurnsPlugin } from './fair-turns.js'
 import { httpRulesPlugin } from './http-rules.js'
 import { requestIdOf, requestIdPlugin } from './request-id.js'
+import { sharedSerializers } from './serializers.js'
 import { requestLogPlugin } from './request-log.js'
 
 export interface BaseOptions {
@@ -31,6 +32,9 @@ export interface BaseOptions {
   logPrompts: boolean
   connections: Connections
 }
+
+/** How long the application may take to build, in ms. Fastify allows 10 s. */
+const START_MS = 120_000
 
 /** The base of every HTTP application here: limits, request ids, logs and errors, without routes. */
 export async function createBase({
@@ -68,6 +72,9 @@ export async function createBase({
     frameworkErrors: (error, request, reply) => void answerError(error, request, reply, errorFormOf(app, request.url)),
     // Longer than the 128 characters of a request id, so that the schema, not the router, rejects a longer one.
     routerOptions: { maxParamLength: 1024, ignoreTrailingSlash: true },
+    schemaController: { compilersFactory: { buildSerializer: sharedSerializers() } },
+    // Compiling all schemas takes seconds, and a busy machine many times as long.
+    pluginTimeout: START_MS,
     // Strict: reject "7" for a number, and unknown fields, which are usually typos.
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: false } }
   })
