@@ -44,7 +44,8 @@ it('a drain also runs requests queued in the gateway: a short one overtakes thos
 
 it('a leaving worker gets no new work, and the jobs it gives back wait for another worker', async () => {
   const server = await startServer({ WORKER: 'connect' })
-  const first = startWorker(server.endpoint, 'first', { FAKE_STEP_MS: '20', DRAIN_GRACE: '20' })
+  // Time enough for what it has begun, also if a busy machine's first steps foretell minutes.
+  const first = startWorker(server.endpoint, 'first', { FAKE_STEP_MS: '20', DRAIN_GRACE: '3600' })
   await server.pool.firstReady
   const begun = generate(server, { prompt: 'x', num_inference_steps: 100 })
   await running(server)
