@@ -21,6 +21,8 @@ const MOST_KEPT = 1 << 21
 interface Idle {
   readonly thread: Worker
   readonly timer: NodeJS.Timeout
+  /** Listens for the thread's exit while it is kept. */
+  readonly onExit: () => void
 }
 
 /**
@@ -71,6 +73,7 @@ export class LineThreads {
     if (idle === undefined) return undefined
     this.#idle = undefined
     clearTimeout(idle.timer)
+    idle.thread.off('exit', idle.onExit)
     idle.thread.ref()
     return idle.thread
   }
@@ -79,12 +82,11 @@ export class LineThreads {
   #keep(thread: Worker): boolean {
     if (this.#idle !== undefined) return false
     const end = () => {
-      if (this.#idle?.thread !== thread) return
       this.#take()
       void thread.terminate()
     }
     thread.unref()
-    this.#idle = { thread, timer: setTimeout(end, IDLE_MS).unref() }
+    this.#idle = { thread, timer: setTimeout(end, IDLE_MS).unref(), onExit: end }
     thread.once('exit', end)
     return true
   }

@@ -122,6 +122,18 @@ describe('preprocessed', () => {
     expect(begun).toHaveLength(4)
   })
 
+  it('adds nothing to a kept thread with each picture', async () => {
+    const warnings: Error[] = []
+    const note = (warning: Error) => warnings.push(warning)
+    process.on('warning', note)
+    onTestFinished(() => void process.off('warning', note))
+    const picture: Pixels = { width: 8, height: 8, channels: 3, data: Buffer.alloc(192) }
+    for (let index = 0; index < 12; index++)
+      await threads.preprocessed(picture, { name: 'canny', low: 100, high: 200 }, { seconds: 60 })
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(warnings.map(String)).toEqual([])
+  })
+
   it('frees what a picture took, so that a kept thread does not grow', () => {
     const picture = { width: 512, height: 512, data: new Uint8Array(512 * 512 * 3).fill(9) }
     /** The bytes of OpenCV's memory. */
