@@ -25,6 +25,7 @@ from easel_worker.sdxl.folder.model import load_params
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.model.kernel_layer import bind
 from easel_worker.sdxl.model.kernel_options import PLAIN, KernelOptions
+from easel_worker.sdxl.model.layers import Measured
 from easel_worker.sdxl.model.unet import UNet
 from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.describe import describe
@@ -44,6 +45,12 @@ class Compared:
         """The plain layer's output."""
         output: Array = self.plain(*given)
         self.report(_difference(output, self.other(*given)))
+        return output
+
+    def measured(self, x: Measured, time: Array) -> Measured:
+        """The plain residual block's output."""
+        output: Measured = self.plain.measured(x, time)
+        self.report(_difference(output.image, self.other.measured(x, time).image))
         return output
 
     def project_context(self, context: Array) -> Any:
