@@ -1,4 +1,5 @@
 import { Storage } from '@google-cloud/storage'
+import { unlessAborted } from '../unless-aborted.js'
 import type { BucketLocation } from './location.js'
 import { CACHE_CONTROL, type ResultStore } from './store.js'
 
@@ -16,36 +17,24 @@ export function openGs({ bucket: bucketName, prefix, endpoint }: BucketLocation)
   })
   const bucket = storage.bucket(bucketName)
   return {
-    put: (name, { bytes, type }, signal) =>
-      until(signal, () =>
+    async put(name, { bytes, type }, signal) {
+      signal.throwIfAborted()
+      await unlessAborted(
         bucket.file(prefix + name).save(bytes, {
           // One request is enough for files of a few MB.
           resumable: false,
           validation: 'crc32c',
           contentType: type,
           metadata: { cacheControl: CACHE_CONTROL }
-        })
-      ),
+        }),
+        signal
+      )
+    },
     async urlOf(name, seconds) {
       const expires = Date.now() + seconds * 1000
       const [url] = await bucket.file(prefix + name).getSignedUrl({ version: 'v4', action: 'read', expires })
       return url
     },
     close: () => undefined
-  }
-}
-
-/** Waits for work that cannot be stopped, until the signal fires. */
-async function until(signal: AbortSignal, work: () => Promise<void>): Promise<void> {
-  let stop!: () => void
-  const stopped = new Promise<never>((_, reject) => {
-    stop = () => reject(signal.reason as Error)
-    signal.addEventListener('abort', stop, { once: true })
-  })
-  try {
-    signal.throwIfAborted()
-    await Promise.race([work(), stopped])
-  } finally {
-    signal.removeEventListener('abort', stop)
   }
 }

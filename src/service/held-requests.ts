@@ -1,4 +1,5 @@
 import { EaselError } from '../errors.js'
+import { unlessAborted } from '../unless-aborted.js'
 import { NOT_READY_RETRY_SECONDS } from './failures.js'
 import type { Model } from './models.js'
 
@@ -73,20 +74,5 @@ export class HeldRequests {
 
   #all(): readonly Held[] {
     return [...this.#held.values()].flatMap((held) => [...held])
-  }
-}
-
-/** Rejects with the signal's reason if it fires first. */
-async function unlessAborted(done: Promise<unknown>, signal: AbortSignal): Promise<void> {
-  let onAbort = () => {}
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(signal.reason as EaselError)
-    if (signal.aborted) onAbort()
-    else signal.addEventListener('abort', onAbort, { once: true })
-  })
-  try {
-    await Promise.race([done, aborted])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
   }
 }

@@ -10,6 +10,7 @@ import type { MemoryBudget } from '../memory.js'
 import type { Defaults } from '../parameters.js'
 import { rgbOf, type Size } from '../pictures/pixels.js'
 import type { PictureReader } from '../pictures/reader.js'
+import { unlessAborted } from '../unless-aborted.js'
 import type { Timings } from '../workers/protocol.js'
 import { type Decided, recipeOf } from './decisions.js'
 import type { Overlay } from './preparer.js'
@@ -78,7 +79,7 @@ export class RunExecutor {
     }
     try {
       await model.generate(job, { id: randomUUID(), timeout, signal: run.signal, listener, share })
-      const made = await Promise.race([Promise.all(files), stopped(run.signal)])
+      const made = await unlessAborted(Promise.all(files), run.signal)
       const images = made.map(({ image }) => image).sort((a, b) => a.index - b.index)
       const file_ms = Math.max(...made.map(({ ms }) => ms))
       run.succeed({
@@ -207,12 +208,4 @@ function slowest(images: readonly Pick<Made, 'timings'>[]): Omit<RunTimings, 'fi
     denoise_ms: most('denoise_ms'),
     decode_ms: most('decode_ms')
   }
-}
-
-/** Rejects with the abort reason when the signal fires. */
-function stopped(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    if (signal.aborted) reject(signal.reason as Error)
-    else signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
-  })
 }
