@@ -1,9 +1,9 @@
 // @ts-check
 import { once } from 'node:events'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { startChild } from '../../tools/children.mjs'
 import { fillVenv, installing } from '../../tools/installing.mjs'
+import { freePort } from '../../tools/ports.mjs'
 import { root, StepError } from '../../tools/run.mjs'
 import { freshness } from '../../tools/stamp.mjs'
 import { python } from '../../tools/setup.mjs'
@@ -46,14 +46,4 @@ async function install() {
       fillVenv(VENV, python, whole, [['--require-hashes', '-r', LOCK]])
     )
   )
-}
-
-/** @returns {Promise<number>} */
-function freePort() {
-  return new Promise((resolve) => {
-    const probe = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = /** @type {import('node:net').AddressInfo} */ (probe.address())
-      probe.close(() => resolve(port))
-    })
-  })
 }

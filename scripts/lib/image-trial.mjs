@@ -1,8 +1,8 @@
 // @ts-check
 // Runs built images as a cluster would: as user 10001 with a read-only root; only /tmp and mounted folders are writable.
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { startChild } from '../../tools/children.mjs'
+import { freePorts } from '../../tools/ports.mjs'
 import { step, StepError } from '../../tools/run.mjs'
 
 const USER = 10_001
@@ -137,7 +137,8 @@ async function trial(buildah, body) {
   }
   try {
     const early = new Promise((_, reject) => gone.signal.addEventListener('abort', () => reject(gone.signal.reason)))
-    await Promise.race([body(start, await freePort(), await freePort(), socket), early])
+    const [port = 0, otherPort = 0] = await freePorts(2)
+    await Promise.race([body(start, String(port), String(otherPort), socket), early])
   } catch (error) {
     for (const { image, output } of running.values()) process.stderr.write(`--- ${image}\n${output()}\n`)
     throw error
@@ -210,14 +211,4 @@ async function until(what, condition) {
     if (performance.now() > end) throw new StepError(`timed out after five minutes waiting until ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 200))
   }
-}
-
-/** @returns {Promise<string>} */
-function freePort() {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = /** @type {import('node:net').AddressInfo} */ (server.address())
-      server.close(() => resolve(String(port)))
-    })
-  })
 }

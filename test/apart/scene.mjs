@@ -2,11 +2,11 @@
 // A gateway apart: HAProxy in front, which also stands for the Service of the worker port, and three workers.
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { makeKeys } from '../../scripts/curve-keys.mjs'
 import { haproxy } from '../../tools/http-tools.mjs'
+import { freePorts } from '../../tools/ports.mjs'
 import { root } from '../../tools/run.mjs'
 
 export const WORKERS = ['worker-0', 'worker-1', 'worker-2']
@@ -198,16 +198,4 @@ ${server('gateway-b', this.#ports['port-b'])}
       if (WORKERS.includes(place) && !this.#leaving.has(place)) this.startWorker(place)
     })
   }
-}
-
-/** @param {number} count @returns {Promise<number[]>} ports that were free a moment ago */
-async function freePorts(count) {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
-  await Promise.all(servers.map((server) => once(server, 'listening')))
-  const ports = servers.map((server) => {
-    const address = server.address()
-    return typeof address === 'object' && address !== null ? address.port : 0
-  })
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
-  return ports
 }

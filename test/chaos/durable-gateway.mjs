@@ -7,6 +7,7 @@ import { startChild } from '../../tools/children.mjs'
 import { readyAddress } from '../../tools/gateway.mjs'
 import { root } from '../../tools/run.mjs'
 import { processesWith } from '../support/processes.mjs'
+import { LogWatch } from './log-watch.mjs'
 
 /** A gateway process with workers of its own, which can be killed and started again under the same address. */
 export class DurableGateway {
@@ -17,8 +18,8 @@ export class DurableGateway {
     this.folder = ''
     /** @type {import('node:child_process').ChildProcess | undefined} */
     this.child = undefined
-    /** @type {string[]} log lines that must not occur */
-    this.bad = []
+    /** @type {LogWatch[]} of each start */
+    this.logs = []
     /** Lines about the job store itself, not about requests that it refused. */
     this.storeLines = 0
     /** Whether it is meant to run. */
@@ -49,13 +50,17 @@ export class DurableGateway {
     })
     this.child = child
     this.wanted = true
-    let rest = ''
-    child.stdout.on('data', (chunk) => {
-      const lines = (rest + chunk).split('\n')
-      rest = lines.pop() ?? ''
-      for (const line of lines) this.#read(line)
-    })
+    this.logs.push(
+      new LogWatch(child.stdout, ({ msg = '' }) => {
+        if (msg.startsWith('the job store ')) this.storeLines += 1
+      })
+    )
     await readyAddress(child)
+  }
+
+  /** Log lines that must not occur. */
+  get bad() {
+    return this.logs.flatMap(({ bad }) => bad)
   }
 
   /** Its workers' process ids. */
@@ -86,13 +91,5 @@ export class DurableGateway {
     await this.end('SIGTERM')
     for (const pid of this.workers()) process.kill(pid, 'SIGKILL')
     await rm(this.folder, { recursive: true, force: true })
-  }
-
-  /** @param {string} line */
-  #read(line) {
-    if (line === '') return
-    const { level, code, msg = '' } = JSON.parse(line)
-    if (level >= 60 || code === 'INTERNAL') this.bad.push(line)
-    if (msg.startsWith('the job store ')) this.storeLines += 1
   }
 }

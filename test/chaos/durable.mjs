@@ -1,12 +1,13 @@
 // @ts-check
 // Durable jobs at two gateways with one Valkey server, while all of them are killed, frozen and restarted. `npm run chaos --
 // --durable` and a test run it with different numbers.
-import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { freePort } from '../../tools/ports.mjs'
 import { randomNumbers } from '../../tools/random.mjs'
 import { lawGap, scrape } from '../support/metrics.mjs'
-import { freePort, startValkey } from '../support/valkey.mjs'
+import { startValkey } from '../support/valkey.mjs'
 import { DurableGateway } from './durable-gateway.mjs'
+import { digestOf } from './random-requests.mjs'
 
 const GATEWAYS = 2
 /** Seconds of a lease: short, so that jobs of killed gateways go on soon. */
@@ -341,7 +342,7 @@ class Durable {
       this.expect(made.images.length === 1 && made.images[0].sha256 === hash, `${id} has other bytes than its request`)
       if (index % 10 === 0) {
         const { bytes } = await this.ask('GET', `/jobs/${id}/images/0`, undefined, this.random)
-        this.expect(sha256(bytes) === hash, `${id}'s file has other bytes`)
+        this.expect(digestOf(bytes) === hash, `${id}'s file has other bytes`)
       }
     }
     await this.verifyStore()
@@ -358,7 +359,7 @@ class Durable {
     for (let body = 0; body < BODIES; body++) {
       const { status, bytes } = await this.ask('POST', '/generate', bodyOf(body), this.random)
       this.expect(status === 200, `POST /generate was answered ${status}`)
-      hashes.push(sha256(bytes))
+      hashes.push(digestOf(bytes))
     }
     return hashes
   }
@@ -406,9 +407,4 @@ function bodyOf(which) {
     width: which % 3 === 0 ? 32 : 64,
     height: which % 3 === 0 ? 48 : 64
   }
-}
-
-/** @param {Buffer} bytes */
-function sha256(bytes) {
-  return createHash('sha256').update(bytes).digest('hex')
 }

@@ -7,9 +7,9 @@ import { startChild } from '../../tools/children.mjs'
 import { readyAddress } from '../../tools/gateway.mjs'
 import { root } from '../../tools/run.mjs'
 import { processesWith } from '../support/processes.mjs'
+import { LogWatch } from './log-watch.mjs'
 import { ADAPTERS, EMBEDDINGS, LORAS, NETS, SIZES } from './random-requests.mjs'
 
-const FATAL = 60
 /** A small heap makes V8 collect garbage during the run, so that the memory at its end is what the gateway holds. */
 const SMALL_HEAP = ['--max-old-space-size=64', '--max-semi-space-size=2']
 
@@ -73,32 +73,5 @@ export async function startGateway({ stepMs, queueLimit }) {
       await rm(files, { recursive: true })
       return { status: child.signalCode ?? child.exitCode, orphans, files: left, stderr }
     }
-  }
-}
-
-/** Collects log lines that must not occur. */
-class LogWatch {
-  /** @param {import('node:stream').Readable} stream */
-  constructor(stream) {
-    /** @type {string[]} lines that report an internal error */
-    this.bad = []
-    let rest = ''
-    stream.on('data', (chunk) => {
-      const lines = (rest + chunk).split('\n')
-      rest = lines.pop() ?? ''
-      for (const line of lines) this.read(line)
-    })
-  }
-
-  /** @param {string} line */
-  read(line) {
-    let record
-    try {
-      record = JSON.parse(line)
-    } catch {
-      this.bad.push(line)
-      return
-    }
-    if (record.level >= FATAL || record.code === 'INTERNAL') this.bad.push(line)
   }
 }

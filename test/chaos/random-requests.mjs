@@ -21,7 +21,7 @@ export const ADAPTERS = { plus: '16' }
 /**
  * The digest of a file.
  *
- * @param {string} text of the file
+ * @param {string | Buffer} text of the file
  */
 export const digestOf = (text) => createHash('sha256').update(text).digest('hex')
 

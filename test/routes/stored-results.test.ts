@@ -1,10 +1,10 @@
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import OpenAI from 'openai'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { loadOptions } from '../../src/gateway-options.js'
+import { freePort } from '../../tools/ports.mjs'
 import { shareBucket } from '../results/buckets.js'
 import { metric, type RunningServer, shareServer, startReadyServer } from '../support/server.js'
 
@@ -200,7 +200,7 @@ describe('with a bucket', () => {
   })
 
   it('says that it cannot store them, without making them again for a retry, and logs no credentials', async () => {
-    const port = await closedPort()
+    const port = await freePort()
     const server = await startReadyServer({
       RESULTS: `s3://images?endpoint=http://127.0.0.1:${port}&path_style=true`
     })
@@ -238,12 +238,3 @@ describe('the options', () => {
     expect(options(env)).not.toThrow(/hidden/)
   })
 })
-
-/** A port on which nothing listens. */
-async function closedPort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
