@@ -282,7 +282,7 @@ function watch(
     'easel_requests_held',
     'Requests that wait, before they are accepted, until their model has had a worker (HOLD_REQUESTS).',
     [],
-    single(() => service.models.reduce((sum, model) => sum + service.heldFor(model), 0))
+    single(() => service.held)
   )
   gauge(
     'easel_model_workers_ready',

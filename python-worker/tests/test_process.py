@@ -378,12 +378,23 @@ def test_either_side_may_start_first_and_the_gateway_may_restart(tmp_path: Path)
             expect_answer(second, "of the second gateway")
 
 
+def curve_keys(folder: Path, server_public: bytes) -> tuple[tuple[str, ...], bytes]:
+    """A worker's options for a key pair of its own, and its public key."""
+    public, secret = zmq.curve_keypair()
+    secret_file = folder / "key"
+    secret_file.write_bytes(secret)
+    options = (
+        "--curve-server-key",
+        server_public.decode(),
+        "--curve-secret-key",
+        f"@{secret_file}",
+    )
+    return options, public
+
+
 def test_tcp_with_curve_keys(tmp_path: Path) -> None:
     server_public, server_secret = zmq.curve_keypair()
-    _, worker_secret = zmq.curve_keypair()
-    secret_file = tmp_path / "key"
-    secret_file.write_bytes(worker_secret)
-    keys = ("--curve-server-key", server_public.decode(), "--curve-secret-key", f"@{secret_file}")
+    keys, _ = curve_keys(tmp_path, server_public)
     with (
         gateway("tcp://127.0.0.1:*", server_secret) as listening,
         worker(listening.endpoint, tmp_path, *keys),
@@ -395,16 +406,13 @@ def test_tcp_with_curve_keys(tmp_path: Path) -> None:
 def test_a_worker_that_is_not_let_in_says_why_and_goes_on_trying(tmp_path: Path) -> None:
     server_public, server_secret = zmq.curve_keypair()
     other_public, _ = zmq.curve_keypair()
-    _, worker_secret = zmq.curve_keypair()
-    secret_file = tmp_path / "key"
-    secret_file.write_bytes(worker_secret)
-    wrong = ("--curve-server-key", other_public.decode(), "--curve-secret-key", f"@{secret_file}")
+    wrong, _ = curve_keys(tmp_path, other_public)
     with gateway("tcp://127.0.0.1:*", server_secret) as listening:
         with worker(listening.endpoint, tmp_path, *wrong) as process:
             process.wait_for_log("--curve-server-key is not its public key")
         with worker(listening.endpoint, tmp_path) as process:
             process.wait_for_log("set --curve-server-key and --curve-secret-key")
-        right = ("--curve-server-key", server_public.decode(), *wrong[2:])
+        right, _ = curve_keys(tmp_path, server_public)
         with worker(listening.endpoint, tmp_path, *right) as process:
             listening.welcome()
             expect_answer(listening, "a")
@@ -413,10 +421,7 @@ def test_a_worker_that_is_not_let_in_says_why_and_goes_on_trying(tmp_path: Path)
 
 def test_a_worker_whose_key_the_gateway_does_not_know_says_which_to_add(tmp_path: Path) -> None:
     server_public, server_secret = zmq.curve_keypair()
-    worker_public, worker_secret = zmq.curve_keypair()
-    secret_file = tmp_path / "key"
-    secret_file.write_bytes(worker_secret)
-    keys = ("--curve-server-key", server_public.decode(), "--curve-secret-key", f"@{secret_file}")
+    keys, worker_public = curve_keys(tmp_path, server_public)
     with (
         gateway("tcp://127.0.0.1:*", server_secret, worker_keys=[]) as listening,
         worker(listening.endpoint, tmp_path, *keys) as process,

@@ -23,10 +23,10 @@ export const connectionAgePlugin = fp<ConnectionAge>(
       ends.set(socket, performance.now() + connectionMaxAge * (1 - SPREAD * Math.random()))
     })
     app.addHook('onSend', async ({ raw: { socket } }, { raw }) => {
-      const old = performance.now() >= (ends.get(socket) ?? Infinity)
+      if (performance.now() < (ends.get(socket) ?? Infinity)) return
       // Pipelined requests that have come already would get no answer.
       const latest = [...connections.due(socket)].at(-1)
-      if (old && (latest === undefined || latest === raw)) raw.shouldKeepAlive = false
+      if (latest === undefined || latest === raw) raw.shouldKeepAlive = false
     })
   },
   { name: 'connection-age' }

@@ -109,7 +109,7 @@ function describe(service: ImageService, { store }: Jobs): HealthResponse {
     requests: {
       in_flight: service.ledger.inFlight,
       queued,
-      held: service.models.reduce((sum, model) => sum + service.heldFor(model), 0),
+      held: service.held,
       limit: service.queueLimit
     },
     workers,

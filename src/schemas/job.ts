@@ -1,5 +1,4 @@
 import { Type, type Static } from 'typebox'
-import { Recipe } from '../image/recipe.js'
 import { GenerateResponse } from './answer.js'
 import { ChipSeconds } from './chip-seconds.js'
 import { oneOf } from './maybe.js'
@@ -7,6 +6,9 @@ import { ref } from './ref.js'
 
 const Nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) => Type.Union([Type.Null(), schema])
 const Time = Type.String({ description: 'RFC 3339, by the clock of the job store.' })
+
+/** What an image's file does not say of itself. */
+const { data: _, recipe, ...about } = GenerateResponse.properties.images.items.properties
 
 /** What everybody who may see a job gets: body of GET /jobs/{id}. */
 export const JobDocument = Type.Object(
@@ -41,15 +43,11 @@ export const JobDocument = Type.Object(
       Type.Object({
         images: Type.Array(
           Type.Object({
-            index: Type.Integer(),
-            seed: Type.Integer(),
-            mime_type: Type.String(),
-            width: Type.Integer(),
-            height: Type.Integer(),
+            ...about,
             bytes: Type.Integer(),
             sha256: Type.String(),
             url: Type.String({ description: 'Path of the file.' }),
-            recipe: Type.Optional(ref(Recipe))
+            recipe
           })
         ),
         timings: GenerateResponse.properties.timings,

@@ -153,7 +153,12 @@ export class ImageService {
     return this.#options.holdRequests
   }
 
-  /** Requests that wait, before they are accepted, until a model has had a worker. */
+  /** Requests that wait, before they are accepted, until their model has had a worker. */
+  get held(): number {
+    return this.models.reduce((sum, model) => sum + this.heldFor(model), 0)
+  }
+
+  /** Those of one model. */
   heldFor(model: Model): number {
     return this.#held.countOf(model)
   }

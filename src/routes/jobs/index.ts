@@ -17,6 +17,7 @@ import { acceptedJob } from '../../schemas/job-answer.js'
 import { JobDocument, JobParams } from '../../schemas/job.js'
 import { ref } from '../../schemas/ref.js'
 import { success } from '../../schemas/success.js'
+import { MEMORY_RETRY_SECONDS } from '../../service/failures.js'
 import { CLIENT_BYTES } from '../../service/run-memory.js'
 import { ENTRY_PARTS, ENTRY_PATHS } from '../../uploads/entries.js'
 import type { UploadStore } from '../../uploads/store.js'
@@ -40,9 +41,6 @@ const EVENTS =
   'Server-sent events. Each is named by the status of the job and has the body of GET /jobs/{id}; its id is what to send as `Last-Event-ID` to resume, at any gateway. Events that newer ones have superseded may be missing. The last event is that of the end.'
 
 const File = { schema: Type.Unsafe<Buffer>({ type: 'string', format: 'binary' }) }
-
-/** `Retry-After` while answers that others are reading fill the memory for them. */
-const MEMORY_RETRY_SECONDS = 5
 
 /** /jobs: requests that are made later, and kept. */
 export const jobRoutes: FastifyPluginAsyncTypebox<JobParts> = async (app, { jobs, memory, uploads, bodyLimit }) => {
