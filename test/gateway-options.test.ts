@@ -81,7 +81,7 @@ describe('loadOptions', () => {
     [[], { WORKER_ENDPOINT: 'tcp://::1:5555' }, /in brackets/],
     [[], { WORKER_ENDPOINT: 'ipc://' }, /must be ipc/],
     [[], { WORKER_ENDPOINT: 'tcp://[::]:5555' }, /CURVE_SECRET_KEY and CURVE_WORKER_KEYS must be set/],
-    [[], { CURVE_SECRET_KEY: 'short' }, /40 characters/],
+    [[], { CURVE_SECRET_KEY: 'short' }, /^CURVE_SECRET_KEY: .*40 characters/],
     [[], { HEARTBEAT_INTERVAL: '6' }, /at least twice/],
     [[], { DEFAULT_GUIDANCE_START: '0.5', DEFAULT_GUIDANCE_END: '0.4' }, /DEFAULT_GUIDANCE_START must be at most/]
   ])('rejects %j %j and says why', (argv, env, message) => {

@@ -1,5 +1,6 @@
 import pLimit from 'p-limit'
 import { EaselError } from '../errors.js'
+import { unlessAborted } from '../unless-aborted.js'
 import { cropRegionOf, type Region } from './crop-region.js'
 import {
   decode,
@@ -252,14 +253,4 @@ export class PictureReader {
       throw new EaselError(code, `${field} ${error.message}`, { field, cause: error })
     }
   }
-}
-
-/** The promise, or a rejection with the signal's reason if that comes first. */
-function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason as Error)
-    if (signal.aborted) abort()
-    signal.addEventListener('abort', abort, { once: true })
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
-  })
 }

@@ -16,6 +16,7 @@ export const options = {
     env: 'API_KEY',
     value: 'key',
     doc: "Access key for the gateway, added to forwarded requests. Everyone who reaches this process then uses it. Default: the visitor's own key, if any.",
+    secret: true,
     parse: parseKey
   }),
   maxConnections: number(

@@ -1,12 +1,17 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import OpenAI from 'openai'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { loadOptions } from '../../src/gateway-options.js'
+import { Signer } from '../../src/results/signature.js'
+import { MAX_READS } from '../../src/routes/stored-file.js'
 import { freePort } from '../../tools/ports.mjs'
 import { shareBucket } from '../results/buckets.js'
 import { metric, type RunningServer, shareServer, startReadyServer } from '../support/server.js'
+import { until } from '../support/wait.js'
 
 const BODY = { prompt: 'a lighthouse', size: '64x64', seed: 7, num_inference_steps: 2, response_format: 'url' }
 
@@ -171,6 +176,35 @@ it('puts PUBLIC_URL before its paths, ends URLs after their time, and accepts th
     403,
     expect.objectContaining({ message: 'this URL has expired; repeat the request that answered it' })
   ])
+})
+
+it('opens a bounded number of files at a time, however slowly they are read', async () => {
+  const folder = folderForTest()
+  const secret = 'x'.repeat(32)
+  const server = await startReadyServer({ RESULTS: `file://${folder}`, RESULTS_SECRET: secret })
+  // More than the kernel holds for a client that does not read.
+  mkdirSync(join(folder, '~/large'), { recursive: true })
+  writeFileSync(join(folder, '~/large/0.png'), Buffer.alloc(16 * 2 ** 20))
+  const { expires, signature } = new Signer(secret).sign('~/large/0.png', Math.floor(Date.now() / 1000) + 600)
+  const path = `/results/~/large/0.png?expires=${expires}&signature=${signature}`
+  const { port } = new URL(server.url)
+  const readers = await Promise.all(
+    Array.from({ length: MAX_READS }, async () => {
+      const socket = connect(Number(port), '127.0.0.1').pause()
+      socket.on('error', () => undefined)
+      socket.write(`GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`)
+      await once(socket, 'connect')
+      return socket
+    })
+  )
+  const status = async () => {
+    const answer = await fetch(server.url + path)
+    await answer.body?.cancel()
+    return answer.status
+  }
+  await until('no further file is opened', async () => (await status()) === 503)
+  for (const reader of readers) reader.destroy()
+  await until('files are opened again', async () => (await status()) === 200)
 })
 
 it('answers 507 when the folder is full, and other forms of the image still work', async () => {

@@ -25,6 +25,10 @@ describe('loadWebOptions', () => {
     expect(() => loadWebOptions([], env)).toThrow(message)
   })
 
+  it('keeps the key out of errors', () => {
+    expect(() => loadWebOptions([], { API_KEY: 'my key' })).toThrow(/^API_KEY: must be ASCII/)
+  })
+
   it('has help for every option', () => {
     expect(() => loadWebOptions(['--help'], {})).toThrow(HelpRequested)
     for (const { env, doc } of Object.values(options)) {
