@@ -99,7 +99,8 @@ export class Jobs {
       timeout: Math.min(timeout, limit * 1000, caller.timeout ?? Infinity),
       body,
       about: JSON.stringify(about),
-      pictures
+      pictures,
+      webhook: undefined
     })
     if (state.fingerprint !== fingerprint)
       throw key === undefined

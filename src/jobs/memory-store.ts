@@ -1,5 +1,6 @@
 import type { Hold, MemoryBudget } from '../memory.js'
 import { jobsFull, neverFits } from './full.js'
+import { MemoryWebhooks } from './memory-webhooks.js'
 import {
   BATCH_WEIGHT,
   bytesOf,
@@ -70,6 +71,7 @@ export class MemoryJobStore implements JobStore {
   readonly shared = undefined
   readonly bounds: JobBounds
   readonly images: JobImages
+  readonly webhooks = new MemoryWebhooks()
   readonly #options: MemoryStoreOptions
   readonly #jobs = new Map<string, Stored>()
   readonly #flows = new Map<string, Flow>()
@@ -269,6 +271,9 @@ export class MemoryJobStore implements JobStore {
     if (end !== 'succeeded') job.images.clear()
     this.#count(job, bytesOf({ ...job.job, body: outcome, pictures: [] }) + sizeOf(job.images))
     this.#changed(job)
+    const { webhook, name } = job.job
+    const forgottenAt = job.endedAt + this.bounds.keep
+    if (webhook !== undefined) this.webhooks.add(keyOf(name), { name, webhook, forgottenAt, state: () => stateOf(job) })
   }
 
   #requeue(job: Stored): void {
@@ -284,6 +289,7 @@ export class MemoryJobStore implements JobStore {
 
   #forget(job: Stored): void {
     this.#jobs.delete(keyOf(job.name))
+    this.webhooks.drop(keyOf(job.name))
     const { scope } = job.name
     this.#count(job, 0)
     const used = this.#scope(scope)

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { Claim, JobBounds, JobName, JobStore, NewJob } from '../../src/jobs/store.js'
+import type { Busy, Claim, JobBounds, JobName, JobStore, JobWebhook, NewJob, Telling } from '../../src/jobs/store.js'
 import { BATCH_WEIGHT } from '../../src/jobs/store.js'
 import { until } from '../support/wait.js'
 
@@ -26,6 +26,7 @@ export function job(id: string, changes: Partial<NewJob> & { scope?: string } = 
     body: `{"id":"${id}"}`,
     about: '{"seed":1}',
     pictures: [],
+    webhook: undefined,
     ...rest
   }
 }
@@ -45,6 +46,14 @@ async function ids(store: JobStore, count: number, models = [''], busy: string[]
   }
   return all
 }
+
+const LEASE = 60_000
+const NOBODY: Busy = { scopes: [], hosts: [] }
+let tellings = 0
+
+const hook = (id: string, host = 'a.example'): JobWebhook => ({ id: `msg-${id}`, url: `https://${host}/x?ü="`, host })
+const tell = (store: JobStore, lease = LEASE, busy = NOBODY): Promise<Telling | undefined> =>
+  store.webhooks.claim(`t${(tellings += 1)}`, lease, busy)
 
 /** What every job store does. */
 export function contract(open: OpenStore): void {
@@ -283,7 +292,22 @@ export function contract(open: OpenStore): void {
 
     it('has no bytes left when all jobs are gone, whatever happened to them', async () => {
       const step = fc.record({
-        what: fc.constantFrom('submit', 'claim', 'end', 'fail', 'back', 'cancel', 'remove', 'image', 'progress'),
+        what: fc.constantFrom(
+          ...[
+            'submit',
+            'claim',
+            'end',
+            'fail',
+            'back',
+            'cancel',
+            'remove',
+            'image',
+            'progress',
+            'tell',
+            'told',
+            'again'
+          ]
+        ),
         which: fc.integer({ min: 0, max: 5 }),
         scope: fc.constantFrom('', 'k')
       })
@@ -291,10 +315,18 @@ export function contract(open: OpenStore): void {
         fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
           const store = await open({ jobs: 6 })
           const claims: Claim[] = []
+          const tellings: Telling[] = []
           for (const { what, which, scope } of steps) {
             const claim = claims[which % Math.max(1, claims.length)]
-            if (what === 'submit') await store.submit(job(`${which}`, { scope })).catch(() => undefined)
-            else if (what === 'claim') claims.push(...[await store.claim('me', [''], [])].flatMap((one) => one ?? []))
+            const telling = tellings[which % Math.max(1, tellings.length)]
+            if (what === 'submit')
+              await store
+                .submit(job(`${which}`, { scope, webhook: which % 2 ? hook(`${which}`, `${which % 3}`) : undefined }))
+                .catch(() => undefined)
+            else if (what === 'tell') tellings.push(...[await tell(store)].flatMap((one) => one ?? []))
+            else if (what === 'told' || what === 'again') {
+              if (telling !== undefined) await store.webhooks.settle(telling, what === 'told' ? undefined : 0, which)
+            } else if (what === 'claim') claims.push(...[await store.claim('me', [''], [])].flatMap((one) => one ?? []))
             else if (what === 'cancel') await store.cancel(name(`${which}`, scope), '{}')
             else if (what === 'remove') await store.remove(name(`${which}`, scope))
             else if (claim === undefined) continue
@@ -307,6 +339,7 @@ export function contract(open: OpenStore): void {
             const { queued, running, ended, bytes } = store.counts
             expect(queued + running + ended).toBeLessThanOrEqual(6)
             expect(bytes > 0).toBe(queued + running + ended > 0)
+            expect(store.webhooks.waiting).toBeLessThanOrEqual(ended)
           }
           for (const scope of ['', 'k'])
             for (let which = 0; which < 6; which++) {
@@ -315,11 +348,124 @@ export function contract(open: OpenStore): void {
             }
           await store.tend(OUTCOMES)
           expect(store.counts).toEqual({ queued: 0, running: 0, ended: 0, bytes: 0 })
+          expect([await tell(store), store.webhooks.waiting]).toEqual([undefined, 0])
           expect(await store.claim('me', [''], [])).toBeUndefined()
           await store.close()
         }),
         { numRuns: 30 }
       )
+    })
+  })
+
+  describe('the end of a job with a webhook', () => {
+    const submitted = (store: JobStore, id: string, { scope = '', host = 'a.example', timeout = 60_000 } = {}) =>
+      store.submit(job(id, { scope, timeout, webhook: hook(id, host) }))
+    const told = (telling: Telling | undefined) => telling && [telling.name.id, telling.state.status]
+
+    it.each<[string, (store: JobStore, claim: Claim) => Promise<unknown>, string, string]>([
+      ['that is made', (store, claim) => store.end(claim, 'succeeded', '{"made":1}'), 'succeeded', '{"made":1}'],
+      ['that fails', (store, claim) => store.end(claim, 'failed', 'f'), 'failed', 'f'],
+      ['that is cancelled', (store, claim) => store.cancel(claim.name, 'c'), 'cancelled', 'c']
+    ])('%s is to be told from then on', async (_, end, status, outcome) => {
+      const store = await open()
+      await submitted(store, 'a')
+      const claim = await claimed(store)
+      expect(await tell(store)).toBeUndefined()
+      await end(store, claim)
+      const telling = await tell(store)
+      expect(telling).toMatchObject({ name: name('a'), webhook: hook('a'), failures: 0, state: { status, outcome } })
+      expect(telling!.state).toEqual(await store.find(name('a')))
+      expect(telling!.remaining).toBeGreaterThan(BOUNDS.keep / 2)
+      expect(telling!.remaining).toBeLessThanOrEqual(BOUNDS.keep)
+    })
+
+    it('is to be told where no gateway set it: cancelled while it waits, expired, lost twice', async () => {
+      const store = await open({ lease: 300 })
+      await submitted(store, 'waits')
+      await store.cancel(name('waits'), 'c')
+      expect(told(await tell(store))).toEqual(['waits', 'cancelled'])
+      await submitted(store, 'late', { timeout: 50 })
+      await submitted(store, 'lost')
+      let telling: Telling | undefined
+      const next = () =>
+        until('an end is to be told', async () => {
+          await store.tend(OUTCOMES)
+          await store.claim('dies', [''], [])
+          return (telling = await tell(store)) !== undefined
+        })
+      await next()
+      expect(told(telling)).toEqual(['late', 'expired'])
+      await next()
+      expect(told(telling)).toEqual(['lost', 'failed'])
+    })
+
+    it('is claimed by one of many, and by another one when the lease has ended', async () => {
+      const store = await open()
+      await submitted(store, 'a')
+      await store.submit(job('without'))
+      for (const id of ['a', 'without']) await store.cancel(name(id), 'c')
+      const all = await Promise.all(Array.from({ length: 5 }, () => tell(store, 300)))
+      expect(all.filter((telling) => telling !== undefined)).toHaveLength(1)
+      const first = all.find((telling) => telling !== undefined)!
+      let second: Telling | undefined
+      await until('it is due again', async () => (second = await tell(store)) !== undefined)
+      // The first one comes too late to say anything.
+      await store.webhooks.settle(first, undefined, 0)
+      await store.webhooks.settle(second!, 0, 3)
+      expect(await tell(store)).toMatchObject({ failures: 3, webhook: hook('a') })
+    })
+
+    it('waits for its next attempt, and is gone when it is settled', async () => {
+      const store = await open()
+      await submitted(store, 'a')
+      await store.cancel(name('a'), 'c')
+      await store.tend(OUTCOMES)
+      expect(store.webhooks.waiting).toBe(1)
+      await store.webhooks.settle((await tell(store))!, 200, 1)
+      expect(await tell(store)).toBeUndefined()
+      let again: Telling | undefined
+      await until('it is due', async () => (again = await tell(store)) !== undefined)
+      await store.webhooks.settle(again!, undefined, 1)
+      await store.tend(OUTCOMES)
+      expect([await tell(store), store.webhooks.waiting]).toEqual([undefined, 0])
+    })
+
+    it('is forgotten with the job, also while it is told', async () => {
+      const store = await open()
+      await submitted(store, 'a')
+      await store.cancel(name('a'), 'c')
+      const old = (await tell(store))!
+      await store.remove(name('a'))
+      await store.webhooks.settle(old, 0, 1)
+      await store.tend(OUTCOMES)
+      expect([await tell(store), store.webhooks.waiting]).toEqual([undefined, 0])
+      // Another job of that name is another one.
+      await submitted(store, 'a')
+      await store.cancel(name('a'), 'c')
+      const fresh = (await tell(store))!
+      await store.webhooks.settle(old, undefined, 0)
+      await store.webhooks.settle(fresh, 0, 1)
+      expect(await tell(store)).toMatchObject({ failures: 1 })
+    })
+
+    it('does not wait for busy scopes and hosts, and those wait', async () => {
+      const store = await open()
+      const all: [string, { scope?: string; host?: string }][] = [
+        ['1', { host: 'slow' }],
+        ['2', { host: 'slow' }],
+        ['3', { host: 'quick' }],
+        ['4', { scope: 'k', host: 'slow' }],
+        ['5', { scope: 'l', host: 'other' }]
+      ]
+      for (const [id, where] of all) {
+        await submitted(store, id, where)
+        await store.cancel(name(id, where.scope), 'c')
+      }
+      const busy = { scopes: ['k'], hosts: [{ scope: '', host: 'slow' }] }
+      const got = [await tell(store, LEASE, busy), await tell(store, LEASE, busy), await tell(store, LEASE, busy)]
+      expect(got.map((telling) => telling?.name.id).sort()).toEqual(['3', '5', undefined])
+      const rest = [await tell(store), await tell(store), await tell(store), await tell(store)]
+      expect(rest.map((telling) => telling?.name.id).sort()).toEqual(['1', '2', '4', undefined])
     })
   })
 

@@ -77,7 +77,13 @@ describe('the store in Valkey', () => {
     const store = await open({ keep: 50 })
     const file = Buffer.alloc(3000)
     for (const id of ['a', 'b', 'c'])
-      await store.submit(job(id, { scope: 'k', pictures: [{ field: 'image', bytes: 3000, read: async () => file }] }))
+      await store.submit(
+        job(id, {
+          scope: 'k',
+          pictures: [{ field: 'image', bytes: 3000, read: async () => file }],
+          webhook: { id, url: 'https://x/', host: 'x' }
+        })
+      )
     const claim = (await store.claim('me', [''], []))!
     await store.images.save(claim, 0, file)
     await store.end(claim, 'succeeded', '{}')

@@ -7,6 +7,8 @@
  * - `flow:MODEL|CLASS|SCOPE` a list of the names that wait
  * - `flows:MODEL` a sorted set of the flows by virtual time, `clock:MODEL` that of the last claim
  * - `running`, `deadline`, `ended` sorted sets of names, by the end of the lease, the deadline and the end, in ms
+ * - `hook:SCOPE|HOST` a sorted set of the ended jobs whose end is to be told there, by when that is due, `hooks:SCOPE` one of
+ *   the hosts by when their first is, `hooks` one of the scopes, and `hooked` a set of all these jobs
  * - `bytes`, `scope:jobs`, `scope:bytes` what jobs take, in all and by scope
  * - `rate:KEY`, `key:NAME` what gateways count, and remember of idempotency keys, together; they go away by themselves
  * - `seen`, `grace` when a gateway last looked, and until when no lease ends
@@ -47,8 +49,25 @@ local function drop_flow(model, flow)
   call('ZREM', P .. 'flows:' .. model, flow)
   if call('EXISTS', P .. 'flows:' .. model) == 0 then call('DEL', P .. 'clock:' .. model) end
 end
+local function first(set) return call('ZRANGE', set, 0, 0, 'WITHSCORES') end
+local function tell_at(name, time)
+  local scope, host = get(name, 'scope', 'host')
+  if not host then return end
+  local of_host, of_scope = P .. 'hook:' .. scope .. '|' .. host, P .. 'hooks:' .. scope
+  if time then
+    call('ZADD', of_host, int(time), name)
+    call('SADD', P .. 'hooked', name)
+  else
+    call('ZREM', of_host, name)
+    call('SREM', P .. 'hooked', name)
+  end
+  local due = first(of_host)[2]
+  if due then call('ZADD', of_scope, due, host) else call('ZREM', of_scope, host) end
+  due = first(of_scope)[2]
+  if due then call('ZADD', P .. 'hooks', due, scope) else call('ZREM', P .. 'hooks', scope) end
+end
 local function finish(name, status, outcome)
-  local was, model, flow, about, img = get(name, 'st', 'model', 'flow', 'about', 'img')
+  local was, model, flow, about, img, hook = get(name, 'st', 'model', 'flow', 'about', 'img', 'hook')
   if was == 'queued' then
     local list = P .. 'flow:' .. model .. '|' .. flow
     call('LREM', list, 1, name)
@@ -65,7 +84,8 @@ local function finish(name, status, outcome)
     img = '0'
   end
   call('HSET', job(name), 'st', status, 'out', outcome, 'end', time)
-  count(name, RECORD + #about + #outcome + tonumber(img))
+  count(name, RECORD + #about + #outcome + tonumber(img) + #(hook or ''))
+  tell_at(name, time)
   tell(name)
 end
 local function back(name)
@@ -83,6 +103,7 @@ local function forget(name)
   count(name, 0)
   if call('HINCRBY', P .. 'scope:jobs', scope, -1) == 0 then call('HDEL', P .. 'scope:jobs', scope) end
   call('ZREM', P .. 'ended', name)
+  tell_at(name)
   call('UNLINK', job(name), P .. 'out:' .. name)
   call('PUBLISH', P .. 'changes', '-' .. name)
 end
@@ -102,7 +123,7 @@ const UNLESS_FULL = `#!lua\n${PRELUDE}`
 
 /** The scripts by the names of their commands. */
 export const SCRIPTS = {
-  /** name scope fp about model flow share cost reserve timeout bytes body staged pictures jobs bytes jobs bytes */
+  /** name scope fp about model flow share cost reserve timeout bytes body staged pictures jobs bytes jobs bytes webhook host */
   easelSubmit: `${UNLESS_FULL}
 local name, scope, fp, about, model, flow, share, cost, reserve, timeout = unpack(ARGV, 1, 10)
 local bytes, body, staged, pictures, jobs_limit, bytes_limit, scope_jobs, scope_bytes = unpack(ARGV, 11, 18)
@@ -125,6 +146,7 @@ local time = now()
 call('HSET', job(name), 'rev', '0', 'st', 'queued', 'scope', scope, 'fp', fp, 'about', about, 'model', model,
   'flow', flow, 'share', share, 'cost', cost, 'res', reserve, 'base', bytes, 'bytes', '0', 'img', '0', 'att', '0',
   'cr', '0', 'pics', pictures, 'sub', int(time), 'dl', int(time + timeout))
+if ARGV[19] ~= '' then call('HSET', job(name), 'hook', ARGV[19], 'host', ARGV[20]) end
 call('HINCRBY', P .. 'scope:jobs', scope, 1)
 count(name, tonumber(bytes))
 call('ZADD', P .. 'deadline', int(time + timeout), name)
@@ -233,6 +255,36 @@ if not status or not ended(status) then return 0 end
 forget(ARGV[1])
 return 1`,
 
+  /** token lease keep busy(JSON) */
+  easelTell: `${ALWAYS}
+local token, lease, keep, busy = ARGV[1], ARGV[2], ARGV[3], cjson.decode(ARGV[4])
+local scopes, hosts, time = {}, {}, int(now())
+for _, scope in ipairs(busy.scopes) do scopes[scope] = true end
+for _, one in ipairs(busy.hosts) do hosts[one.scope .. '|' .. one.host] = true end
+for _, scope in ipairs(call('ZRANGE', P .. 'hooks', '-inf', time, 'BYSCORE')) do
+  local due = scopes[scope] and {} or
+    call('ZRANGE', P .. 'hooks:' .. scope, '-inf', time, 'BYSCORE', 'LIMIT', 0, #busy.hosts + 1)
+  for _, host in ipairs(due) do
+    if not hosts[scope .. '|' .. host] then
+      local name = first(P .. 'hook:' .. scope .. '|' .. host)[1]
+      call('HSET', job(name), 'tok', token)
+      tell_at(name, time + lease)
+      local hook, failures, ended_at = get(name, 'hook', 'hf', 'end')
+      return {name, hook, failures or '0', int(ended_at + keep - time), state(name)}
+    end
+  end
+end
+return false`,
+
+  /** name token again failures; again is empty for never */
+  easelTold: `${ALWAYS}
+local name = ARGV[1]
+if get(name, 'tok') ~= ARGV[2] then return end
+call('HDEL', job(name), 'tok')
+if ARGV[3] == '' then return tell_at(name) end
+call('HSET', job(name), 'hf', ARGV[4])
+tell_at(name, now() + ARGV[3])`,
+
   /** name window */
   easelCount: `${ALWAYS}
 local key = P .. ARGV[1]
@@ -268,7 +320,8 @@ for _, name in ipairs(call('ZRANGE', P .. 'ended', '-inf', int(time - keep), 'BY
   forget(name)
 end
 local running = call('ZCARD', P .. 'running')
-return {call('ZCARD', P .. 'deadline') - running, running, call('ZCARD', P .. 'ended'), call('GET', P .. 'bytes') or '0'}`
+return {call('ZCARD', P .. 'deadline') - running, running, call('ZCARD', P .. 'ended'), call('GET', P .. 'bytes') or '0',
+  call('SCARD', P .. 'hooked')}`
 } as const
 
 export type ScriptName = keyof typeof SCRIPTS

@@ -16,16 +16,18 @@ import {
   type JobName,
   type JobPicture,
   type JobState,
-  type JobStatus,
   type JobStore,
   MAX_CRASHES,
   type NewJob,
   NO_JOBS,
-  shareOf
+  shareOf,
+  webhookText
 } from '../store.js'
 import type { ValkeyAddress } from '../../valkey-address.js'
 import { ValkeyConnection } from './connection.js'
+import { FIELDS, keyOf, nameOf, stateOf } from './record.js'
 import { ANSWER_CHANNEL, ASK_CHANNEL, ValkeyShared } from './shared.js'
+import { ValkeyWebhooks } from './webhooks.js'
 
 export interface ValkeyStoreOptions {
   address: ValkeyAddress
@@ -43,9 +45,6 @@ const CHANNEL = `${PREFIX}changes`
 /** What the message about a job that waits begins with; others begin with another sign. */
 const WAITS = '+'
 
-/** In the order of `state` in the scripts. */
-const FIELDS = ['rev', 'st', 'fp', 'about', 'sub', 'dl', 'start', 'end', 'cr', 'prog', 'out']
-
 /** Seconds that pictures wait for their job, which is submitted right after them. */
 const STAGED_SECONDS = 60
 /** Jobs that one `tend` ends or forgets at most, of each kind. */
@@ -56,6 +55,7 @@ export class ValkeyJobStore implements JobStore {
   readonly kind = 'valkey'
   readonly bounds: JobBounds
   readonly images: JobImages
+  readonly webhooks: ValkeyWebhooks
   readonly #connection: ValkeyConnection
   readonly #shared: ValkeyShared
   readonly #replicas: number
@@ -80,6 +80,7 @@ export class ValkeyJobStore implements JobStore {
       onReady: () => this.#tell(undefined, true)
     })
     this.#shared = new ValkeyShared(this.#connection)
+    this.webhooks = new ValkeyWebhooks(this.#connection, bounds.keep)
     this.images = {
       save: async (claim, index, bytes) => {
         await this.#connection.script('easelSave', ...held(claim), index, bytes)
@@ -127,7 +128,9 @@ export class ValkeyJobStore implements JobStore {
         jobs,
         bytes,
         shareOf(jobs, scope),
-        shareOf(bytes, scope)
+        shareOf(bytes, scope),
+        webhookText(job.webhook),
+        job.webhook?.host ?? ''
       )) as [string, (string | null)[] | 'jobs' | 'bytes']
       if (result === 'full') throw jobsFull(state as 'jobs' | 'bytes', scope)
       if (result === 'lost') throw new EaselError('JOB_STORE_UNAVAILABLE', undefined, { retryAfter: 1 })
@@ -201,12 +204,14 @@ export class ValkeyJobStore implements JobStore {
       this.#connection.script('easelTend', lease, keep, MAX_CRASHES, MOST_AT_ONCE, crashed, expired),
       this.#connection.ping()
     ])
-    const [queued, running, ended, bytes] = (counts as (number | string)[]).map(Number) as [
+    const [queued, running, ended, bytes, hooked] = (counts as (number | string)[]).map(Number) as [
+      number,
       number,
       number,
       number,
       number
     ]
+    this.webhooks.waiting = hooked
     this.#counts = { queued, running, ended, bytes }
   }
 
@@ -245,35 +250,6 @@ export class ValkeyJobStore implements JobStore {
   }
 }
 
-function keyOf({ scope, id }: JobName): string {
-  return `${scope}/${id}`
-}
-
-/** Scopes have no slash. */
-function nameOf(key: string): JobName {
-  const slash = key.indexOf('/')
-  return { scope: key.slice(0, slash), id: key.slice(slash + 1) }
-}
-
 function held({ name, attempt }: Claim): [string, string] {
   return [keyOf(name), String(attempt)]
-}
-
-function stateOf(fields: readonly (string | null)[]): JobState | undefined {
-  const [revision, status, fingerprint, about, submittedAt, deadline, startedAt, endedAt, crashes, progress, outcome] =
-    fields
-  if (status == null) return undefined
-  return {
-    revision: Number(revision),
-    status: status as JobStatus,
-    fingerprint: fingerprint!,
-    about: about!,
-    submittedAt: Number(submittedAt),
-    deadline: Number(deadline),
-    startedAt: startedAt == null ? undefined : Number(startedAt),
-    endedAt: endedAt == null ? undefined : Number(endedAt),
-    crashes: Number(crashes),
-    progress: progress ?? undefined,
-    outcome: outcome ?? undefined
-  }
 }
