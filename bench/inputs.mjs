@@ -1,5 +1,5 @@
 // @ts-check
-// npm run bench:inputs: what each input of an image costs: LoRAs, pictures, masks. The demo model at 256×256 on this
+// npm run bench:inputs: what each input of an image costs: LoRAs, pictures, masks, nets. The demo model at 256×256 on this
 // machine's CPU, with the worker's engine and, on the same weights and files, with diffusers. ROUNDS is the number of images
 // of each kind. What a TPU's compiler counts for the same programs is in
 // docs/benchmarks.md.
@@ -58,8 +58,10 @@ function print(ours, theirs) {
   console.log(
     table(['what', 'start ms', 'step ms', 'a step more', 'end ms', 'another weight ms', 'more memory MB'], rows)
   )
-  const compiled = Object.entries(ours.programs_s).filter(([name]) => /picture|merge/.test(name))
+  const compiled = Object.entries(ours.programs_s).filter(([name]) => /picture|control|merge/.test(name))
   console.log('\nPrograms that only inputs need, compiled behind a start, in seconds:')
   console.log(compiled.map(([name, seconds]) => `${name}: ${seconds}`).join('; '))
   console.log(`The VAE's encoder, which only pictures need: ${(ours.encoder_bytes / 1e6).toFixed(1)} MB`)
+  const files = Object.entries(ours.file_bytes).map(([name, bytes]) => `${name}: ${(bytes / 1e6).toFixed(1)} MB`)
+  console.log(`Nets and IP-Adapters, which stay on the device: ${files.join('; ')}`)
 }

@@ -1,12 +1,19 @@
 """What both sides measure: images of the demo model with different inputs."""
 
+import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.loras.files import LINEARS, RANK, LoraFile, Shapes
+from easel_worker.sdxl.folder.config_reader import ConfigFile
+from easel_worker.sdxl.folder.config_unet import read_unet_config
+from easel_worker.sdxl.model.ip_adapter import PlainShape
+from parity.controls.cases import controlnet_of
+from parity.controls.files import write_net
+from parity.ip_adapters.files import AdapterFile, vision
+from parity.loras.files import LINEARS, RANK, LoraFile, shapes_of
 
 SIDE = 256
 STEPS = 20
@@ -18,12 +25,24 @@ LORAS = (LoraFile("lora", "peft", layers=LINEARS), LoraFile("loha", form="loha",
 """Of all linear layers of the UNet's transformers and of the text encoders."""
 
 
+CONTROLNET, T2I_ADAPTER = "controlnet", "t2i-adapter"
+"""The nets' names."""
+
+_ENCODER = vision(256, 8, 4, image_size=224, patch_size=14, projection_dim=256)
+IP_ADAPTER = AdapterFile("ip", PlainShape(tokens=4, features=256), _ENCODER)
+"""Its encoder's pictures are as large as the usual ones; its layers are fewer and narrower."""
+
+SCALE = 0.5
+
+
 class Inputs(NamedTuple):
-    """The inputs of an image."""
+    """The inputs of an image. `net` is the name of the net that a picture controls it by."""
 
     lora: str | None = None
     picture: bool = False
     mask: bool = False
+    net: str | None = None
+    ip_adapter: bool = False
 
 
 KINDS = {
@@ -32,6 +51,9 @@ KINDS = {
     "a LoHa": Inputs(lora="loha"),
     "a picture": Inputs(picture=True),
     "a picture and a mask": Inputs(picture=True, mask=True),
+    "a ControlNet": Inputs(net=CONTROLNET),
+    "a T2I-Adapter": Inputs(net=T2I_ADAPTER),
+    "an IP-Adapter": Inputs(ip_adapter=True),
 }
 
 
@@ -49,8 +71,44 @@ def mask() -> NDArray[np.uint8]:
     return made
 
 
-def write_loras(folder: Path, shapes: Shapes) -> None:
-    """Write the LoRAs into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+class Folders(NamedTuple):
+    """Where the files of LoRAs, nets and IP-Adapters are."""
+
+    loras: Path
+    nets: Path
+    ip_adapters: Path
+
+
+def folders(root: Path) -> Folders:
+    """Return the folders in one."""
+    return Folders(root / "loras", root / "nets", root / "ip-adapters")
+
+
+def write_files(model: Path, root: Path) -> None:
+    """Write all files for a model, with random values: they cost what trained ones do."""
+    loras, nets, ip_adapters = folders(root)
+    loras.mkdir(parents=True)
+    shapes = shapes_of(model)
     for file in LORAS:
-        file.write(folder, shapes)
+        file.write(loras, shapes)
+    unet = json.loads((model / "unet/config.json").read_text())
+    for name, config in _nets(unet).items():
+        write_net(nets, name, config)
+    config = read_unet_config(ConfigFile(Path("unet/config.json"), unet))
+    IP_ADAPTER.write(ip_adapters, config)
+
+
+def _nets(unet: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    channels = unet["block_out_channels"]
+    return {
+        CONTROLNET: controlnet_of(unet)
+        | {"conditioning_embedding_out_channels": [16, 32, 96, 256]},
+        T2I_ADAPTER: {
+            "_class_name": "T2IAdapter",
+            "adapter_type": "full_adapter_xl",
+            "channels": [*channels, channels[-1]],
+            "downscale_factor": 16,
+            "in_channels": 3,
+            "num_res_blocks": 2,
+        },
+    }

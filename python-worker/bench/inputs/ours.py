@@ -2,7 +2,7 @@
 
     python -m bench.inputs.ours MODEL FOLDER [--rounds 5]                    (in python-worker/)
 
-FOLDER gets the LoRAs, and keeps them for `bench.inputs.theirs`. The kinds' steps alternate, so that
+FOLDER gets the files, and keeps them for `bench.inputs.theirs`. The kinds' steps alternate, so that
 other load on the machine affects all of them equally. Prints one JSON object.
 """
 
@@ -12,16 +12,19 @@ import statistics
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 import jax
+import numpy as np
 from msgspec import UNSET
+from numpy.typing import NDArray
 
 from bench.inputs import kinds
-from bench.inputs.kinds import GUIDANCE, KINDS, SIDE, STEPS, STRENGTH, Inputs
-from easel_worker.engine import ImageSpec, LoraUse, Picture
+from bench.inputs.kinds import GUIDANCE, IP_ADAPTER, KINDS, SCALE, SIDE, STEPS, STRENGTH, Inputs
+from easel_worker.engine import ControlUse, ImageSpec, IpAdapterUse, LoraUse, Picture
 from easel_worker.sdxl.folder.config import load_config
 from easel_worker.sdxl.folder.model import abstract_params
 from easel_worker.sdxl.model.params import nbytes
@@ -31,33 +34,39 @@ from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.lanes import SdxlLane
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.values import Size
-from parity.loras.files import shapes_of
 
 SWITCHES = 20
 
 
 class Bench:
-    """An engine, and images of each kind."""
+    """An engine, and images of each kind. With int8 it has no nets: its calibration had none."""
 
-    def __init__(self, model: Path, folder: Path, quantization: str = "none") -> None:
-        kinds.write_loras(folder, shapes_of(model))
+    def __init__(self, model: Path, folder: Path, *, int8: bool = False) -> None:
+        loras, nets, ip_adapters = kinds.folders(folder)
         options = Options(
             devices=jax.devices()[:1],
             sizes=(Size(SIDE, SIDE),),
             max_prompt_chunks=1,
-            loras=folder,
+            loras=loras,
             lora_sets=2,
-            quantization=quantization,
+            controlnets=None if int8 else nets,
+            ip_adapters=None if int8 else ip_adapters,
+            quantization="int8" if int8 else "none",
         )
         self.engine = SdxlEngine(model, options)
         self.engine.warm(lambda line: print(line, file=sys.stderr))
         self._text = describe(model, options).empty_text
-        self._loras = {each.name: each.digest for each in self.engine.capabilities.loras}
+        can = self.engine.capabilities
+        self._digests = {
+            **{each.name: each.digest for each in can.loras},
+            **{each.name: each.digest for each in can.controls},
+            **{each.name: each.digest for each in can.ip_adapters},
+        }
 
     def spec(self, inputs: Inputs, seed: int, weight: float = 1.0) -> ImageSpec:
         """An image of a kind."""
         steps = int(STEPS * STRENGTH) if inputs.picture else STEPS
-        image, mask = kinds.picture(), kinds.mask()
+        image, mask = _picture(kinds.picture()), _picture(kinds.mask())
         spec = ImageSpec(
             prompt=self._text,
             negative=self._text,
@@ -68,13 +77,19 @@ class Bench:
             width=SIDE,
             height=SIDE,
             schedule_steps=STEPS if inputs.picture else UNSET,
-            image=Picture(sha256(image.tobytes()).hexdigest(), image) if inputs.picture else None,
-            mask=Picture(sha256(mask.tobytes()).hexdigest(), mask) if inputs.mask else None,
+            image=image if inputs.picture else None,
+            mask=mask if inputs.mask else None,
         )
-        if inputs.lora is None:
-            return spec
-        use = LoraUse(inputs.lora, self._loras[inputs.lora], weight, weight)
-        return replace(spec, loras=(use,))
+        if inputs.lora is not None:
+            lora = LoraUse(inputs.lora, self._digests[inputs.lora], weight, weight)
+            return replace(spec, loras=(lora,))
+        if inputs.net is not None:
+            net = ControlUse(inputs.net, self._digests[inputs.net], SCALE)
+            return replace(spec, controls=(net,), control_pictures=(image,))
+        if inputs.ip_adapter:
+            adapter = IpAdapterUse(IP_ADAPTER.name, self._digests[IP_ADAPTER.name], SCALE)
+            return replace(spec, ip_adapters=(adapter,), ip_adapter_pictures=(image,))
+        return spec
 
     def begin(self, spec: ImageSpec) -> SdxlLane:
         """Wait until the engine is prepared, and start an image."""
@@ -131,16 +146,15 @@ class Bench:
             found[kind] = statistics.median(times)
         return found
 
-    def memory(self) -> dict[str, int]:
-        """The bytes that each kind adds while its image is in flight."""
+    def memory(self, some: Iterable[str]) -> dict[str, int]:
+        """The bytes that each of some kinds adds while its image is in flight."""
         found = {}
-        for kind, inputs in KINDS.items():
-            lane = self.begin(self.spec(inputs, seed=0))
+        for kind in some:
+            lane = self.begin(self.spec(KINDS[kind], seed=0))
             plain = self.begin(self.spec(KINDS["text"], seed=0))
             own = {id(each) for each in jax.tree.leaves(plain.unet)}
             copied = [each for each in jax.tree.leaves(lane.unet) if id(each) not in own]
-            background = jax.tree.leaves(lane.background)
-            found[kind] = sum(each.nbytes for each in (*copied, *background))
+            found[kind] = sum(each.nbytes for each in copied) + _kept(lane) - _kept(plain)
         return found
 
     def _to_the_end(self, lane: SdxlLane) -> SdxlLane:
@@ -154,6 +168,27 @@ def _note(times: list[float], before: float, round_: int) -> None:
         times.append((time.perf_counter() - before) * 1000)
 
 
+def _picture(pixels: NDArray[np.uint8]) -> Picture:
+    return Picture(sha256(pixels.tobytes()).hexdigest(), pixels)
+
+
+def _kept(lane: SdxlLane) -> int:
+    """The bytes of what the image keeps of its prompts and pictures."""
+    control = lane.control
+    of_nets = (
+        ()
+        if control is None
+        else (
+            [net.picture for net in control.nets],
+            control.features and control.features[1],
+            control.contexts,
+            control.alone,
+        )
+    )
+    kept = jax.tree.leaves((lane.conditions, lane.alone, lane.background, of_nets))
+    return sum({id(each): each.nbytes for each in kept}.values())
+
+
 def _encoder_bytes(model: Path) -> int:
     """What the VAE's encoder, which only pictures need, takes on the devices."""
     dtypes = resolve.dtypes(Options())
@@ -161,22 +196,35 @@ def _encoder_bytes(model: Path) -> int:
     return nbytes(encoder)
 
 
+def _file_bytes(folder: Path) -> dict[str, int]:
+    """The size of each net and adapter, all of which stay on the devices."""
+    _, nets, ip_adapters = kinds.folders(folder)
+    return {
+        each.name: sum(file.stat().st_size for file in each.rglob("*.safetensors"))
+        for own in (nets, ip_adapters)
+        for each in sorted(own.iterdir())
+    }
+
+
 def main() -> None:
     """Measure, and print the result."""
     parser = argparse.ArgumentParser(prog="bench.inputs.ours", description=__doc__)
     parser.add_argument("model", type=Path, help="a diffusers folder")
-    parser.add_argument("folder", type=Path, help="where to write the LoRAs")
+    parser.add_argument("folder", type=Path, help="where to write the LoRAs and the nets")
     parser.add_argument("--rounds", default=5, type=int, help="images of each kind")
     chosen = parser.parse_args()
+    kinds.write_files(chosen.model, chosen.folder)
     bench = Bench(chosen.model, chosen.folder)
-    int8 = Bench(chosen.model, chosen.folder, "int8")
+    int8 = Bench(chosen.model, chosen.folder, int8=True)
     programs = bench.engine.capabilities.programs
+    switches = int8.switches()
     found = {
         "images": bench.images(chosen.rounds),
         "switch_ms": bench.switches(),
-        "memory": bench.memory(),
-        "int8": {"switch_ms": int8.switches(), "memory": int8.memory()},
+        "memory": bench.memory(KINDS),
+        "int8": {"switch_ms": switches, "memory": int8.memory(switches)},
         "encoder_bytes": _encoder_bytes(chosen.model),
+        "file_bytes": _file_bytes(chosen.folder),
         "programs_s": {each.name: each.seconds for each in programs},
     }
     print(json.dumps(found))
