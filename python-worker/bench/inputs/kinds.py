@@ -94,8 +94,7 @@ def write_files(model: Path, root: Path) -> None:
     unet = json.loads((model / "unet/config.json").read_text())
     for name, config in _nets(unet).items():
         write_net(nets, name, config)
-    config = read_unet_config(ConfigFile(Path("unet/config.json"), unet))
-    IP_ADAPTER.write(ip_adapters, config)
+    IP_ADAPTER.write(ip_adapters, read_unet_config(ConfigFile(Path("unet/config.json"), unet)))
 
 
 def _nets(unet: dict[str, Any]) -> dict[str, dict[str, Any]]:
