@@ -56,7 +56,10 @@ export const catalogue = {
     status: 503,
     summary: 'The request could not finish before its deadline, so it was not started.'
   },
-  RESULTS_UNAVAILABLE: { status: 503, summary: 'The images were made, but could not be stored for their URLs.' },
+  RESULTS_UNAVAILABLE: {
+    status: 503,
+    summary: 'The images were made, but the store of results does not take them, or does not give them back.'
+  },
   STORAGE_FULL: {
     status: 507,
     summary: "The server's disk cannot take the pictures of this request, or its images."

@@ -109,6 +109,12 @@ export function createMetrics(): Metrics {
   )
   const resultBytes = counter('easel_result_bytes_total', 'Bytes of image files stored.')
   const storing = histogram('easel_result_store_duration_seconds', 'Storing one image file.')
+  const resultsDeleted = counter(
+    'easel_results_deleted_total',
+    'Image files of jobs that are gone: deleted from the store of results, or not, to be tried again.',
+    ['outcome']
+  )
+  for (const outcome of ['deleted', 'failed']) resultsDeleted.inc({ outcome }, 0)
   const jobsSubmitted = counter('easel_jobs_submitted_total', 'Jobs submitted: new ones, or known ones again.', [
     'result'
   ])
@@ -162,6 +168,7 @@ export function createMetrics(): Metrics {
     restart: (worker) => restarts.inc({ worker }),
     malformed: (reason) => malformed.inc({ reason }),
     peerRefused: (reason) => peersRefused.inc({ reason }),
+    deleted: (outcome) => resultsDeleted.inc({ outcome }),
     submitted: (result) => jobsSubmitted.inc({ result }),
     jobEnded: (status) => jobsEnded.inc({ status }),
     jobLeft: (how) => jobsLeft.inc({ how })

@@ -1,9 +1,21 @@
-import { randomUUID } from 'node:crypto'
-import { type FileHandle, mkdir, open, readdir, rename, rmdir, stat, unlink, writeFile } from 'node:fs/promises'
+import { createHash, randomUUID } from 'node:crypto'
+import {
+  type FileHandle,
+  mkdir,
+  open,
+  readdir,
+  readlink,
+  rename,
+  rmdir,
+  stat,
+  symlink,
+  unlink,
+  writeFile
+} from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { EaselError } from '../errors.js'
 import type { Signer } from './signature.js'
-import type { ResultStore } from './store.js'
+import { bytesOf, type ResultStore } from './store.js'
 
 export interface FolderOptions {
   readonly folder: string
@@ -18,6 +30,9 @@ export interface FolderOptions {
 
 /** Files that are being written end in this. The name of a stored one never does. */
 const UNFINISHED = '.unfinished'
+
+/** Has the identity of the folder. No access key's name begins with a tilde and goes on with a letter. */
+const IDENTITY = '~identity'
 
 /** An unfinished file of this age was left by a process that was killed, in ms. */
 const ABANDONED_MS = 300_000
@@ -34,12 +49,14 @@ const NO_ROOM: ReadonlySet<unknown> = new Set(['ENOSPC', 'EDQUOT'])
  * What other gateways add counts towards `maxBytes` from the next sweep on.
  */
 export class FolderStore implements ResultStore {
+  readonly identity: string
   readonly #options: FolderOptions
   readonly #timer: NodeJS.Timeout
   #bytes = 0
 
-  private constructor(options: FolderOptions) {
+  private constructor(options: FolderOptions, identity: string) {
     this.#options = options
+    this.identity = identity
     this.#timer = setInterval(() => void this.sweep().catch(() => undefined), SWEEP_MS).unref()
   }
 
@@ -49,7 +66,7 @@ export class FolderStore implements ResultStore {
     const trial = join(options.folder, `${randomUUID()}${UNFINISHED}`)
     await writeFile(trial, '')
     await unlink(trial)
-    const store = new FolderStore(options)
+    const store = new FolderStore(options, await identify(options.folder))
     await store.sweep()
     return store
   }
@@ -69,7 +86,9 @@ export class FolderStore implements ResultStore {
     try {
       await mkdir(dirname(target), { recursive: true })
       await writeFile(fresh, bytes, { flag: 'wx', signal })
+      const replaced = await sizeOf(target)
       await rename(fresh, target)
+      this.#uncount(replaced)
     } catch (error) {
       this.#bytes -= bytes.length
       await unlink(fresh).catch(() => undefined)
@@ -88,7 +107,7 @@ export class FolderStore implements ResultStore {
   /** Opens a stored file whose signature was checked. Undefined if it does not exist, or no longer. */
   async read(name: string): Promise<{ handle: FileHandle; bytes: number } | undefined> {
     const handle = await open(join(this.#options.folder, name)).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined
+      if (isAbsent(error)) return undefined
       throw error
     })
     if (handle === undefined) return undefined
@@ -100,6 +119,25 @@ export class FolderStore implements ResultStore {
     }
   }
 
+  async get(name: string, most: number, signal: AbortSignal): Promise<Buffer | undefined> {
+    const found = await this.read(name)
+    return found && bytesOf(found.handle.createReadStream(), most, signal)
+  }
+
+  async delete(name: string): Promise<void> {
+    const path = join(this.#options.folder, name)
+    const bytes = await sizeOf(path)
+    try {
+      await unlink(path)
+    } catch (error) {
+      if (isAbsent(error)) return
+      throw error
+    }
+    this.#uncount(bytes)
+    // It fails while the folder has other files.
+    await rmdir(dirname(path)).catch(() => undefined)
+  }
+
   /** Deletes what is old, and counts the rest. */
   async sweep(): Promise<void> {
     this.#bytes = await this.#sweep(this.#options.folder, false)
@@ -109,11 +147,17 @@ export class FolderStore implements ResultStore {
     clearInterval(this.#timer)
   }
 
+  /** The file may be one of another gateway's that has not been counted here yet. */
+  #uncount(bytes: number): void {
+    this.#bytes = Math.max(0, this.#bytes - bytes)
+  }
+
   /** @returns the bytes that remain in a folder */
   async #sweep(folder: string, removable: boolean): Promise<number> {
     const entries = await readdir(folder, { withFileTypes: true }).catch(() => [])
     let sum = 0
     for (const entry of entries) {
+      if (entry.name === IDENTITY) continue
       const path = join(folder, entry.name)
       sum += entry.isDirectory() ? await this.#sweep(path, true) : await this.#sweepFile(path)
     }
@@ -130,6 +174,24 @@ export class FolderStore implements ResultStore {
     await unlink(path).catch(() => undefined)
     return 0
   }
+}
+
+/** The name that all gateways that share the folder find in it: the target of a link, which takes no room on a full disk. */
+async function identify(folder: string): Promise<string> {
+  const path = join(folder, IDENTITY)
+  // Of several gateways that do so at once, one succeeds. A disk without links takes none.
+  await symlink(randomUUID(), path).catch(() => undefined)
+  return readlink(path).catch(() => createHash('sha256').update(folder).digest('hex'))
+}
+
+function isAbsent(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException
+  return code === 'ENOENT' || code === 'ENOTDIR'
+}
+
+/** Bytes of a file; 0 if it does not exist. */
+async function sizeOf(path: string): Promise<number> {
+  return (await stat(path).catch(() => ({ size: 0 }))).size
 }
 
 /** ms since a folder last got or lost an entry; 0 if it is gone. */

@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto'
+
 /** Where finished images are stored. */
 export type Location = FolderLocation | BucketLocation
 
@@ -44,6 +46,14 @@ export function parseLocation(value: string): Location {
       `does not take ?${unknown}; ${protocol}// takes ${allowed.length === 0 ? 'no parameters' : allowed.join(', ')}`
     )
   return protocol === 'file:' ? folderOf(url) : bucketOf(url, protocol === 's3:' ? 's3' : 'gs')
+}
+
+/** A bucket's identity, by what its location says. */
+export function identityOf({ kind, bucket, prefix, endpoint = '' }: BucketLocation): string {
+  return createHash('sha256')
+    .update(JSON.stringify([kind, bucket, prefix, endpoint]))
+    .digest('hex')
+    .slice(0, 32)
 }
 
 function isKnown(protocol: string): protocol is keyof typeof PARAMETERS {

@@ -50,7 +50,14 @@ describe('a folder of results', () => {
     const again = await FolderStore.open({ folder, signer: new Signer('x'), path: '/', keep: 3600, maxBytes: 1000 })
     expect(again.bytes).toBe(1000)
     again.close()
-    expect(readdirSync(folder, { recursive: true }).toSorted()).toEqual(['~', '~/a', '~/a/0.png', '~/b', '~/b/0.png'])
+    expect(readdirSync(folder, { recursive: true }).toSorted()).toEqual([
+      '~',
+      '~/a',
+      '~/a/0.png',
+      '~/b',
+      '~/b/0.png',
+      '~identity'
+    ])
   })
 
   it('deletes what is old, with what killed processes left, and the folders that are empty then', async () => {
@@ -73,9 +80,41 @@ describe('a folder of results', () => {
       'killed/c/1.png.x.unfinished',
       'new',
       'new/b',
-      'new/b/0.png'
+      'new/b/0.png',
+      '~identity'
     ])
     expect(store.bytes).toBe(103)
+  })
+
+  it('deletes a file with its folder, and counts its bytes back; a file that is stored again counts once', async () => {
+    const { store, folder } = await open()
+    for (const bytes of [600, 400]) await store.put('~/a/0.png', png(bytes), forever)
+    await store.put('~/a/1.png', png(500), forever)
+    expect(store.bytes).toBe(900)
+    expect((await store.get('~/a/1.png', 500, forever))!.length).toBe(500)
+    await expect(store.get('~/a/1.png', 499, forever)).rejects.toThrow('more than its 499 bytes')
+    await store.delete('~/a/0.png')
+    expect([store.bytes, readdirSync(join(folder, '~/a'))]).toEqual([500, ['1.png']])
+    for (const name of ['~/a/1.png', '~/a/1.png', '~/b/0.png']) await store.delete(name)
+    expect([store.bytes, readdirSync(folder).toSorted()]).toEqual([0, ['~', '~identity']])
+    expect(readdirSync(join(folder, '~'))).toEqual([])
+    expect(await store.get('~/a/1.png', 500, forever)).toBeUndefined()
+  })
+
+  it('is the same for all that share it, however many begin at once, and another one elsewhere', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'easel-test-'))
+    onTestFinished(() => rmSync(folder, { recursive: true }))
+    const options = { folder, signer: new Signer('x'), path: '/', keep: 1, maxBytes: 1 }
+    const all = await Promise.all(Array.from({ length: 10 }, () => FolderStore.open(options)))
+    for (const store of all) store.close()
+    expect(new Set(all.map(({ identity }) => identity)).size).toBe(1)
+    const { store } = await open()
+    expect(store.identity).not.toBe(all[0]!.identity)
+    utimesSync(folder, 1, 1)
+    await all[0]!.sweep()
+    const later = await FolderStore.open(options)
+    later.close()
+    expect(later.identity).toBe(all[0]!.identity)
   })
 
   it('counts nothing for a file that could not be written', async () => {

@@ -152,7 +152,7 @@ it('keeps the results of each access key apart, also of one that is called ..', 
     // Without a key: whoever gets the URL may read it.
     expect((await fetch(url!)).status).toBe(200)
   }
-  expect(readdirSync(join(folder, 'files')).toSorted()).toEqual(['team', '~..'])
+  expect(readdirSync(join(folder, 'files')).toSorted()).toEqual(['team', '~..', '~identity'])
 })
 
 it('puts PUBLIC_URL before its paths, ends URLs after their time, and accepts those of its siblings', async () => {
