@@ -6,10 +6,12 @@ import {
   bytesOf,
   type ChangeListener,
   type Claim,
+  DELETE_AGAIN_MS,
   isEnd,
   type JobBounds,
   type JobCounts,
   type JobEnd,
+  type JobFiles,
   type JobImages,
   type JobName,
   type JobPicture,
@@ -17,7 +19,9 @@ import {
   type JobStatus,
   type JobStore,
   MAX_CRASHES,
+  MOST_LEFT_OVER,
   type NewJob,
+  SETTLE_MS,
   shareOf
 } from './store.js'
 
@@ -47,6 +51,8 @@ interface Stored {
   progress: string | undefined
   outcome: string | undefined
   images: Map<number, Buffer>
+  /** Where its images are, or may be, outside this store. */
+  files: JobFiles | undefined
   bytes: number
 }
 
@@ -78,6 +84,8 @@ export class MemoryJobStore implements JobStore {
   readonly #listeners = new Set<ChangeListener>()
   /** Jobs and bytes of each scope. */
   readonly #scopes = new Map<string, { jobs: number; bytes: number }>()
+  /** Files that no job has any more, as JSON, with when somebody may delete them. */
+  readonly #left = new Map<string, number>()
   readonly #hold: Hold
   #bytes = 0
   /** The virtual time of the last claim, by model. */
@@ -133,6 +141,7 @@ export class MemoryJobStore implements JobStore {
       progress: undefined,
       outcome: undefined,
       images: new Map(),
+      files: undefined,
       bytes: 0
     }
     this.#jobs.set(keyOf(job.name), stored)
@@ -210,6 +219,36 @@ export class MemoryJobStore implements JobStore {
     return job.status === end && job.outcome === outcome
   }
 
+  async keepIn(claim: Claim, files: JobFiles): Promise<boolean> {
+    const job = this.#claimed(claim)
+    if (job === undefined) return false
+    if (!isSame(job.files, files)) this.#leave(job, SETTLE_MS)
+    job.files = files
+    this.#left.delete(JSON.stringify(files))
+    return true
+  }
+
+  async leave({ name }: Claim, files: JobFiles): Promise<void> {
+    if (!isSame(this.#jobs.get(keyOf(name))?.files, files)) this.#addLeft(files, 0)
+  }
+
+  async leftOver(at: string): Promise<readonly JobFiles[]> {
+    const now = Date.now()
+    const due = [...this.#left].filter(([, time]) => time <= now).sort(([, a], [, b]) => a - b)
+    return due
+      .map(([files]) => JSON.parse(files) as JobFiles)
+      .filter((files) => files.at === at)
+      .slice(0, MOST_LEFT_OVER)
+      .map((files) => {
+        this.#left.set(JSON.stringify(files), now + DELETE_AGAIN_MS)
+        return files
+      })
+  }
+
+  async deleted(files: JobFiles): Promise<void> {
+    this.#left.delete(JSON.stringify(files))
+  }
+
   async tend(outcomes: Readonly<Record<'crashed' | 'expired', string>>): Promise<void> {
     const now = Date.now()
     for (const job of this.#jobs.values()) {
@@ -268,7 +307,10 @@ export class MemoryJobStore implements JobStore {
     job.endedAt = Date.now()
     job.body = ''
     job.pictures = []
-    if (end !== 'succeeded') job.images.clear()
+    if (end !== 'succeeded') {
+      job.images.clear()
+      this.#leave(job, SETTLE_MS)
+    }
     this.#count(job, bytesOf({ ...job.job, body: outcome, pictures: [] }) + sizeOf(job.images))
     this.#changed(job)
     const { webhook, name } = job.job
@@ -287,7 +329,21 @@ export class MemoryJobStore implements JobStore {
     this.#changed(job)
   }
 
+  /** A job's files are left over, after so many ms. */
+  #leave(job: Stored, after: number): void {
+    if (job.files !== undefined) this.#addLeft(job.files, after)
+    job.files = undefined
+  }
+
+  #addLeft(files: JobFiles, after: number): void {
+    this.#left.set(JSON.stringify(files), Date.now() + after)
+    if (this.#left.size <= this.bounds.jobs) return
+    const [oldest] = [...this.#left].sort(([, a], [, b]) => a - b)
+    this.#left.delete(oldest![0])
+  }
+
   #forget(job: Stored): void {
+    this.#leave(job, 0)
     this.#jobs.delete(keyOf(job.name))
     this.webhooks.drop(keyOf(job.name))
     const { scope } = job.name
@@ -339,6 +395,10 @@ function keyOf({ scope, id }: JobName): string {
 
 function flowKey({ model, batch, name }: NewJob): string {
   return JSON.stringify([model, batch, name.scope])
+}
+
+function isSame(a: JobFiles | undefined, b: JobFiles): boolean {
+  return a !== undefined && JSON.stringify(a) === JSON.stringify(b)
 }
 
 function sizeOf(images: ReadonlyMap<number, Buffer>): number {

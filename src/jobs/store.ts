@@ -98,6 +98,16 @@ export interface JobBounds {
   readonly lease: number
 }
 
+/** Files of a job's images outside the job store. */
+export interface JobFiles {
+  /** What keeps them. */
+  readonly at: string
+  /** What the names of all of them begin with. */
+  readonly folder: string
+  /** Their names in it, by image. */
+  readonly files: readonly string[]
+}
+
 /** How many jobs there are by status, and their bytes, when the store was last looked at. */
 export interface JobCounts {
   readonly queued: number
@@ -108,7 +118,7 @@ export interface JobCounts {
 
 export const NO_JOBS: JobCounts = { queued: 0, running: 0, ended: 0, bytes: 0 }
 
-/** Where the images of jobs are. The job store has one; another one may take its place. */
+/** The images that a job store itself keeps. Others are in files of `JobFiles`. */
 export interface JobImages {
   /** Keeps a job's image. Made twice, it has the same bytes, so writing it again changes nothing. */
   save: (claim: Claim, index: number, bytes: Buffer) => Promise<void>
@@ -206,6 +216,25 @@ export interface JobStore {
    */
   end: (claim: Claim, end: JobEnd, outcome: string) => Promise<boolean>
   /**
+   * Remembers in which files the images of a job will be, before they are written.
+   *
+   * @returns false if the claim is lost
+   */
+  keepIn: (claim: Claim, files: JobFiles) => Promise<boolean>
+  /**
+   * Says that whoever made a job, and was told by `keepIn` that it may write these files, did not end it. They are left over,
+   * unless the job has them still.
+   */
+  leave: (claim: Claim, files: JobFiles) => Promise<void>
+  /**
+   * Files of this place that belong to no job any more: of jobs that were forgotten, or ended without images. Each is given to one
+   * gateway at a time, and again later unless it says that they are deleted. There are at most as many as `bounds.jobs`
+   * has jobs; beyond that the oldest are given up.
+   */
+  leftOver: (at: string) => Promise<readonly JobFiles[]>
+  /** Says that they are deleted. */
+  deleted: (files: JobFiles) => Promise<void>
+  /**
    * Takes back the jobs of gateways that no longer renew them, ends those that were lost twice or whose deadline has
    * passed, forgets those that ended long ago, and looks at the counts.
    */
@@ -214,6 +243,18 @@ export interface JobStore {
   onChange: (listener: ChangeListener) => () => void
   close: () => Promise<void>
 }
+
+/**
+ * ms after the end of a job that has no images, after which its files are left over: whoever made it may still be writing
+ * one until then.
+ */
+export const SETTLE_MS = 90_000
+
+/** ms after which files that were given to a gateway are given again. */
+export const DELETE_AGAIN_MS = 120_000
+
+/** Most jobs whose files are given to a gateway at once. */
+export const MOST_LEFT_OVER = 20
 
 /** How often a job may be lost with its gateway before it fails, as for workers (ADR 2). */
 export const MAX_CRASHES = 2

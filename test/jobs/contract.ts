@@ -1,6 +1,16 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { Busy, Claim, JobBounds, JobName, JobStore, JobWebhook, NewJob, Telling } from '../../src/jobs/store.js'
+import type {
+  Busy,
+  Claim,
+  JobBounds,
+  JobFiles,
+  JobName,
+  JobStore,
+  JobWebhook,
+  NewJob,
+  Telling
+} from '../../src/jobs/store.js'
 import { BATCH_WEIGHT } from '../../src/jobs/store.js'
 import { until } from '../support/wait.js'
 
@@ -220,6 +230,93 @@ export function contract(open: OpenStore): void {
     })
   })
 
+  describe('files outside the store', () => {
+    const files = (folder: string, at = 'here'): JobFiles => ({ at, folder: `~/${folder}`, files: ['0.png', '1.png'] })
+    const kept = async (store: JobStore, id: string, place = files(id)) => {
+      await store.submit(job(id))
+      const claim = await claimed(store)
+      expect(await store.keepIn(claim, place)).toBe(true)
+      return claim
+    }
+
+    it('are left over when their job is forgotten, not before, and are given to one gateway at a time', async () => {
+      const store = await open()
+      await store.end(await kept(store, 'a'), 'succeeded', '{}')
+      expect(await store.leftOver('here')).toEqual([])
+      await store.remove(name('a'))
+      expect(await store.leftOver('elsewhere')).toEqual([])
+      const both = await Promise.all([store.leftOver('here'), store.leftOver('here')])
+      expect(both.flat()).toEqual([files('a')])
+      await store.deleted(files('a'))
+      expect(await store.leftOver('here')).toEqual([])
+    })
+
+    it('are left over when their job has been kept for its time', async () => {
+      const store = await open({ keep: 50 })
+      await store.end(await kept(store, 'a'), 'succeeded', '{}')
+      let left: readonly JobFiles[] = []
+      await until('they are left over', async () => {
+        await store.tend(OUTCOMES)
+        left = await store.leftOver('here')
+        return left.length > 0
+      })
+      expect(left).toEqual([files('a')])
+    })
+
+    it('stay while their job is to be made again, whoever leaves it', async () => {
+      const store = await open()
+      const claim = await kept(store, 'a')
+      await store.giveBack(claim)
+      expect(await store.keepIn(claim, files('a'))).toBe(false)
+      await store.leave(claim, files('a'))
+      expect(await store.leftOver('here')).toEqual([])
+      const again = await claimed(store)
+      expect(await store.keepIn(again, files('a'))).toBe(true)
+      await store.end(again, 'succeeded', '{}')
+      await store.leave(claim, files('a'))
+      expect(await store.leftOver('here')).toEqual([])
+    })
+
+    it('are left over when their job ends otherwise: as soon as who made it leaves it', async () => {
+      const store = await open()
+      const claim = await kept(store, 'a')
+      await store.cancel(name('a'), '{}')
+      // A file may still be written.
+      expect(await store.leftOver('here')).toEqual([])
+      await store.leave(claim, files('a'))
+      expect(await store.leftOver('here')).toEqual([files('a')])
+      // Forgotten by then, and another job of its name came.
+      const late = await kept(store, 'b')
+      await store.cancel(name('b'), '{}')
+      await store.remove(name('b'))
+      await kept(store, 'b', files('b2'))
+      await store.leave(late, files('b'))
+      expect(await store.leftOver('here')).toEqual([files('b')])
+    })
+
+    it('move with their job to a gateway that has another place', async () => {
+      const store = await open()
+      const claim = await kept(store, 'a')
+      await store.giveBack(claim)
+      const again = await claimed(store)
+      await store.keepIn(again, files('a', 'there'))
+      await store.leave(claim, files('a'))
+      await store.end(again, 'succeeded', '{}')
+      expect([await store.leftOver('here'), await store.leftOver('there')]).toEqual([[files('a')], []])
+      await store.remove(name('a'))
+      expect(await store.leftOver('there')).toEqual([files('a', 'there')])
+    })
+
+    it('are given up beyond the number of jobs', async () => {
+      const store = await open({ jobs: 3 })
+      for (const id of ['1', '2', '3', '4', '5']) {
+        await store.end(await kept(store, id), 'succeeded', '{}')
+        await store.remove(name(id))
+      }
+      expect(await store.leftOver('here')).toHaveLength(3)
+    })
+  })
+
   describe('time', () => {
     it('ends jobs at their deadline, waiting or running', async () => {
       const store = await open()
@@ -303,6 +400,7 @@ export function contract(open: OpenStore): void {
             'remove',
             'image',
             'progress',
+            'files',
             'tell',
             'told',
             'again'
@@ -334,6 +432,7 @@ export function contract(open: OpenStore): void {
             else if (what === 'fail') await store.end(claim, 'failed', '{}')
             else if (what === 'back') await store.giveBack(claim)
             else if (what === 'image') await store.images.save(claim, which, Buffer.alloc(100 * which))
+            else if (what === 'files') await store.keepIn(claim, { at: 'here', folder: `${which}`, files: ['0.png'] })
             else await store.progress(claim, '{}')
             await store.tend(OUTCOMES)
             const { queued, running, ended, bytes } = store.counts

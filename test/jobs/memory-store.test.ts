@@ -1,5 +1,6 @@
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { MemoryJobStore } from '../../src/jobs/memory-store.js'
+import { DELETE_AGAIN_MS, SETTLE_MS } from '../../src/jobs/store.js'
 import { MemoryBudget } from '../../src/memory.js'
 import { BOUNDS, contract, job, type OpenStore } from './contract.js'
 
@@ -18,6 +19,22 @@ const open: OpenStore = async (bounds) => {
 
 describe('the store in memory', () => {
   contract(open)
+
+  it('gives files of a job that was cancelled once they are settled, and again if they were not deleted', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const store = await open()
+    await store.submit(job('a'))
+    const files = { at: 'here', folder: 'a', files: ['0.png'] }
+    await store.keepIn((await store.claim('me', [''], []))!, files)
+    await store.cancel({ scope: '', id: 'a' }, '{}')
+    for (const pause of [SETTLE_MS, DELETE_AGAIN_MS]) {
+      vi.advanceTimersByTime(pause - 1)
+      expect(await store.leftOver('here')).toEqual([])
+      vi.advanceTimersByTime(1)
+      expect(await store.leftOver('here')).toEqual([files])
+    }
+  })
 
   it('counts its bytes in the memory budget, beside answers kept for retries', async () => {
     const memory = new MemoryBudget(MEMORY)

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { once } from 'node:events'
 import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
-import type { JobBounds } from '../../src/jobs/store.js'
+import { DELETE_AGAIN_MS, type JobBounds, SETTLE_MS } from '../../src/jobs/store.js'
 import { ValkeyJobStore } from '../../src/jobs/valkey/store.js'
 import { parseValkeyAddress } from '../../src/valkey-address.js'
 import { startValkey, type ValkeyServer } from '../support/valkey.mjs'
@@ -95,8 +95,50 @@ describe('the store in Valkey', () => {
     expect(((await server.send('KEYS', '*')) as string[]).sort()).toEqual([
       'easel:{jobs}:bytes',
       'easel:{jobs}:grace',
+      'easel:{jobs}:results',
       'easel:{jobs}:seen'
     ])
+  })
+
+  it('gives files of a job that was cancelled once they are settled, and again if they were not deleted', async () => {
+    const store = await open()
+    await store.submit(job('a'))
+    const files = { at: 'here', folder: 'a', files: ['0.png'] }
+    await store.keepIn((await store.claim('me', [''], []))!, files)
+    await store.cancel({ scope: '', id: 'a' }, '{}')
+    const left = 'easel:{jobs}:left:here'
+    for (const pause of [SETTLE_MS, DELETE_AGAIN_MS]) {
+      expect(await store.leftOver('here')).toEqual([])
+      const [member, due] = (await server.send('ZRANGE', left, 0, -1, 'WITHSCORES')) as string[]
+      const [seconds] = (await server.send('TIME')) as string[]
+      expect(Math.abs(Number(due) - Number(seconds) * 1000 - pause)).toBeLessThan(5000)
+      await server.send('ZADD', left, 1, member!)
+      expect(await store.leftOver('here')).toEqual([files])
+    }
+    // A list that no gateway looks at goes away by itself.
+    expect(await server.send('PTTL', left)).toBeGreaterThan(6 * 86_400_000)
+    await store.deleted(files)
+    expect(await server.send('EXISTS', left)).toBe(0)
+  })
+
+  it('warns a gateway whose images are elsewhere than those of the one before', async () => {
+    await server.send('FLUSHALL')
+    const warnings = async (place: string | undefined) => {
+      const log = pino({ level: 'warn' }, { write: (line: string) => void own.push(line) })
+      const own: string[] = []
+      const store = new ValkeyJobStore({
+        address: parseValkeyAddress(server.url),
+        bounds: BOUNDS,
+        replicas: 0,
+        log,
+        place
+      })
+      onTestFinished(() => store.close())
+      await until('it was there', async () => (await server.send('GET', 'easel:{jobs}:results')) === (place ?? 'none'))
+      await store.find({ scope: '', id: 'a' })
+      return own.filter((line) => line.includes('other RESULTS')).length
+    }
+    expect([await warnings('one'), await warnings('one'), await warnings(undefined)]).toEqual([0, 0, 1])
   })
 
   it('survives a restart of the server, and blames no gateway for it', async () => {

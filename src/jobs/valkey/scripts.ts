@@ -1,3 +1,5 @@
+import { RECORD_BYTES, SETTLE_MS } from '../store.js'
+
 /**
  * The job store's operations as Valkey scripts. Each is atomic. KEYS[1] is the prefix of all keys:
  *
@@ -10,6 +12,8 @@
  * - `hook:SCOPE|HOST` a sorted set of the ended jobs whose end is to be told there, by when that is due, `hooks:SCOPE` one of
  *   the hosts by when their first is, `hooks` one of the scopes, and `hooked` a set of all these jobs
  * - `bytes`, `scope:jobs`, `scope:bytes` what jobs take, in all and by scope
+ * - `left:PLACE` a sorted set of files outside that no job has any more, as JSON, by when somebody may delete them, in ms
+ * - `results` the place in which the gateway that came last keeps files
  * - `rate:KEY`, `key:NAME` what gateways count, and remember of idempotency keys, together; they go away by themselves
  * - `seen`, `grace` when a gateway last looked, and until when no lease ends
  *
@@ -18,7 +22,8 @@
 const PRELUDE = `
 local P = KEYS[1]
 local call = redis.call
-local RECORD = 2048
+local RECORD = ${RECORD_BYTES}
+local SETTLE = ${SETTLE_MS}
 local function int(x) return string.format('%.0f', x) end
 local function real(x) return string.format('%.17g', x) end
 local function now() local t = call('TIME') return t[1] * 1000 + math.floor(t[2] / 1000) end
@@ -66,6 +71,17 @@ local function tell_at(name, time)
   due = first(of_scope)[2]
   if due then call('ZADD', P .. 'hooks', due, scope) else call('ZREM', P .. 'hooks', scope) end
 end
+-- A place that no gateway has any more keeps its list for a week.
+local function add_left(at, files, after)
+  call('ZADD', P .. 'left:' .. at, int(now() + after), files)
+  call('PEXPIRE', P .. 'left:' .. at, 604800000)
+end
+local function leave(name, after)
+  local at, files = get(name, 'at', 'files')
+  if not files then return end
+  add_left(at, files, after)
+  call('HDEL', job(name), 'at', 'files')
+end
 local function finish(name, status, outcome)
   local was, model, flow, about, img, hook = get(name, 'st', 'model', 'flow', 'about', 'img', 'hook')
   if was == 'queued' then
@@ -81,6 +97,7 @@ local function finish(name, status, outcome)
   call('UNLINK', P .. 'in:' .. name)
   if status ~= 'succeeded' then
     call('UNLINK', P .. 'out:' .. name)
+    leave(name, SETTLE)
     img = '0'
   end
   call('HSET', job(name), 'st', status, 'out', outcome, 'end', time)
@@ -100,6 +117,7 @@ local function back(name)
 end
 local function forget(name)
   local scope = get(name, 'scope')
+  leave(name, 0)
   count(name, 0)
   if call('HINCRBY', P .. 'scope:jobs', scope, -1) == 0 then call('HDEL', P .. 'scope:jobs', scope) end
   call('ZREM', P .. 'ended', name)
@@ -226,6 +244,40 @@ call('HSET', out, ARGV[3], ARGV[4])
 local base, reserve = get(name, 'base', 'res')
 count(name, tonumber(base) + math.max(tonumber(reserve), img))
 return 1`,
+
+  /** name attempt place files */
+  easelKeepIn: `${ALWAYS}
+local name, attempt, at, files = unpack(ARGV)
+if not held(name, attempt) then return 0 end
+if get(name, 'files') ~= files then leave(name, SETTLE) end
+-- Another gateway, with another place, may have had the job meanwhile.
+call('ZREM', P .. 'left:' .. at, files)
+call('HSET', job(name), 'at', at, 'files', files)
+return 1`,
+
+  /** name place files */
+  easelLeave: `${ALWAYS}
+local name, at, files = unpack(ARGV)
+if get(name, 'files') ~= files then add_left(at, files, 0) end`,
+
+  /** place again most bound */
+  easelLeftOver: `${ALWAYS}
+local again, most, bound = unpack(ARGV, 2, 4)
+local left, time = P .. 'left:' .. ARGV[1], now()
+call('ZREMRANGEBYRANK', left, 0, -1 - bound)
+local all = call('ZRANGE', left, '-inf', int(time), 'BYSCORE', 'LIMIT', 0, most)
+for _, files in ipairs(all) do call('ZADD', left, int(time + again), files) end
+return all`,
+
+  /** place */
+  easelMeet: `${ALWAYS}
+local last = call('GET', P .. 'results')
+call('SET', P .. 'results', ARGV[1])
+return last`,
+
+  /** place files */
+  easelDeleted: `${ALWAYS}
+call('ZREM', P .. 'left:' .. ARGV[1], ARGV[2])`,
 
   /** name attempt */
   easelGiveBack: `${ALWAYS}

@@ -9,15 +9,18 @@ import {
   bytesOf,
   type ChangeListener,
   type Claim,
+  DELETE_AGAIN_MS,
   type JobBounds,
   type JobCounts,
   type JobEnd,
+  type JobFiles,
   type JobImages,
   type JobName,
   type JobPicture,
   type JobState,
   type JobStore,
   MAX_CRASHES,
+  MOST_LEFT_OVER,
   type NewJob,
   NO_JOBS,
   shareOf,
@@ -37,6 +40,8 @@ export interface ValkeyStoreOptions {
   log: Log
   /** Certificates that the server's must be signed by, as PEM; by default Node's. */
   trusted?: string | undefined
+  /** What keeps the images of jobs, if not this store. All its gateways should have the same. */
+  place?: string | undefined
 }
 
 /** The braces make all keys one slot of a cluster. */
@@ -44,6 +49,9 @@ const PREFIX = 'easel:{jobs}:'
 const CHANNEL = `${PREFIX}changes`
 /** What the message about a job that waits begins with; others begin with another sign. */
 const WAITS = '+'
+
+/** The place of gateways without RESULTS. */
+const NO_PLACE = 'none'
 
 /** Seconds that pictures wait for their job, which is submitted right after them. */
 const STAGED_SECONDS = 60
@@ -62,9 +70,14 @@ export class ValkeyJobStore implements JobStore {
   readonly #listeners = new Set<ChangeListener>()
   /** Pictures of one job at a time are in memory, on their way. */
   readonly #sending: LimitFunction = pLimit(1)
+  readonly #log: Log
+  readonly #place: string
+  #met = false
   #counts: JobCounts = NO_JOBS
 
-  constructor({ address, bounds, replicas, log, trusted }: ValkeyStoreOptions) {
+  constructor({ address, bounds, replicas, log, trusted, place = NO_PLACE }: ValkeyStoreOptions) {
+    this.#log = log
+    this.#place = place
     this.bounds = bounds
     this.#replicas = replicas
     this.#connection = new ValkeyConnection(address, {
@@ -76,8 +89,11 @@ export class ValkeyJobStore implements JobStore {
         if (channel === CHANNEL) this.#tell(nameOf(text.slice(1)), text.startsWith(WAITS))
         else this.#shared.read(channel, text)
       },
-      // Messages may have been missed.
-      onReady: () => this.#tell(undefined, true)
+      onReady: () => {
+        // Messages may have been missed.
+        this.#tell(undefined, true)
+        void this.#meet().catch(() => undefined)
+      }
     })
     this.#shared = new ValkeyShared(this.#connection)
     this.webhooks = new ValkeyWebhooks(this.#connection, bounds.keep)
@@ -198,6 +214,24 @@ export class ValkeyJobStore implements JobStore {
     return ended === 1
   }
 
+  async keepIn(claim: Claim, files: JobFiles): Promise<boolean> {
+    return (await this.#connection.script('easelKeepIn', ...held(claim), files.at, JSON.stringify(files))) === 1
+  }
+
+  async leave({ name }: Claim, files: JobFiles): Promise<void> {
+    await this.#connection.script('easelLeave', keyOf(name), files.at, JSON.stringify(files))
+  }
+
+  async leftOver(at: string): Promise<readonly JobFiles[]> {
+    const { jobs } = this.bounds
+    const all = await this.#connection.script('easelLeftOver', at, DELETE_AGAIN_MS, MOST_LEFT_OVER, jobs)
+    return (all as string[]).map((files) => JSON.parse(files) as JobFiles)
+  }
+
+  async deleted(files: JobFiles): Promise<void> {
+    await this.#connection.script('easelDeleted', files.at, JSON.stringify(files))
+  }
+
   async tend({ crashed, expired }: Readonly<Record<'crashed' | 'expired', string>>): Promise<void> {
     const { lease, keep } = this.bounds
     const [counts] = await Promise.all([
@@ -226,6 +260,23 @@ export class ValkeyJobStore implements JobStore {
 
   #tell(name: JobName | undefined, waits: boolean): void {
     for (const listener of this.#listeners) listener(name, waits)
+  }
+
+  /** Compares, once, where this gateway and the one that came before it keep images. */
+  async #meet(): Promise<void> {
+    if (this.#met) return
+    this.#met = true
+    try {
+      const last = await this.#connection.script('easelMeet', this.#place)
+      if (last !== null && last !== this.#place)
+        this.#log.warn(
+          {},
+          'the gateway that came to the job store before this one has other RESULTS: give the same to all gateways of a store, or they cannot read the images of each other’s jobs'
+        )
+    } catch (error) {
+      this.#met = false
+      throw error
+    }
   }
 
   async #picture(key: string, index: number): Promise<Buffer> {
