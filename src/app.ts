@@ -89,14 +89,14 @@ export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
   await app.register(async (scope) => {
     await scope.register(tracingPlugin, { tracing })
     await scope.register(accessPlugin, { keys, passwordsUnder: `${SDAPI}/`, shared: jobs.store.shared })
-    await scope.register(generateRoute, { service, withRecipe, uploads, bodyLimit, jobs })
-    await scope.register(jobRoutes, { jobs, memory, uploads, bodyLimit })
+    const { snapSizes, results, publicUrl } = parts
+    await scope.register(generateRoute, { service, withRecipe, uploads, bodyLimit, jobs, publicUrl })
+    await scope.register(jobRoutes, { jobs, memory, uploads, bodyLimit, publicUrl })
     await scope.register(requestRoutes, { service, shared: jobs.store.shared })
     await scope.register(tokenizeRoute, { service })
     await scope.register(fileListRoutes, { service })
     await scope.register(controlPreviewRoute, { service, uploads, bodyLimit })
     await scope.register(recipeRoute, { service })
-    const { snapSizes, results, publicUrl } = parts
     const answering = { snapSizes, results, publicUrl }
     await scope.register(openAiRoutes, { prefix: '/v1', service, jobs, withRecipe, uploads, bodyLimit, ...answering })
     await scope.register(sdapiRoutes, { prefix: SDAPI, service, withRecipe, uploads, bodyLimit })

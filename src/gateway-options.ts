@@ -33,6 +33,9 @@ const whole = { integer: true }
 const LEAST_BUDGET = 16 * 2 ** 20
 /** JOB_BYTES in Valkey. */
 const DEFAULT_JOB_BYTES = 2 ** 30
+
+/** Seconds. */
+const DEFAULT_JOB_TTL = 86_400
 const seconds = { min: 0.05, max: 86_400 }
 
 /**
@@ -206,15 +209,15 @@ export const options = {
   jobBytes: optional({
     env: 'JOB_BYTES',
     value: 'bytes',
-    doc: 'Most bytes of jobs, with their pictures and images. A job waits until its images fit. One access key may have half of them. Default: 1 GiB in Valkey; in memory a sixteenth of MEMORY_BUDGET, and at most an eighth.',
+    doc: 'Most bytes of jobs, with their pictures, and with their images unless RESULTS has them. A job waits until its images fit. One access key may have half of them. Default: 1 GiB in Valkey; in memory a sixteenth of MEMORY_BUDGET, and at most an eighth.',
     parse: (value: string) => parseNumber(value, { min: 1_048_576, max: 2 ** 50, ...whole })
   }),
-  jobTtl: number(
-    'JOB_TTL',
-    86_400,
-    { min: 0.05, max: 31_536_000 },
-    'Seconds that a job and its images are kept after its end.'
-  ),
+  jobTtl: optional({
+    env: 'JOB_TTL',
+    value: 'seconds',
+    doc: 'Seconds that a job and its images are kept after its end. With RESULTS=file:// at most RESULTS_KEEP. Default: 86400 (a day), or RESULTS_KEEP if that is less.',
+    parse: (value: string) => parseNumber(value, { min: 0.05, max: 31_536_000 })
+  }),
   jobTimeout: number(
     'JOB_TIMEOUT',
     86_400,
@@ -296,7 +299,7 @@ export const options = {
   results: optional({
     env: 'RESULTS',
     value: 'location',
-    doc: 'Where images are stored that /v1 answers as URLs: file:///FOLDER, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX (docs/results.md). Default: nowhere, and their URLs are data: URLs.',
+    doc: 'Where images are stored that /v1 answers as URLs, and those of durable jobs: file:///FOLDER, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX (docs/results.md). Default: nowhere; the URLs are data: URLs, and the images of jobs are in the job store.',
     secret: true,
     parse: parseLocation
   }),
@@ -310,7 +313,7 @@ export const options = {
     'RESULTS_KEEP',
     86_400,
     { min: 1, max: 10 ** 9, ...whole },
-    'Seconds that RESULTS=file:// keeps an image; not less than RESULTS_URL_TTL. Buckets have lifecycle rules of their own.'
+    'Seconds that RESULTS=file:// keeps an image; not less than RESULTS_URL_TTL and JOB_TTL. Buckets have lifecycle rules of their own.'
   ),
   resultsDisk: number(
     'RESULTS_DISK',
@@ -417,6 +420,7 @@ export type GatewayOptions = Readonly<
     | 'memoryBudget'
     | 'pictureFolder'
     | 'jobBytes'
+    | 'jobTtl'
     | 'jobStore'
     | 'model'
     | 'models'
@@ -431,6 +435,8 @@ export type GatewayOptions = Readonly<
     memoryBudget: number
     pictureFolder: string
     jobBytes: number
+    /** Seconds. */
+    jobTtl: number
     /** Undefined for jobs in memory. */
     jobStore: ValkeyAddress | undefined
     defaults: Defaults
@@ -509,6 +515,7 @@ function check(values: OptionValues<typeof options>): GatewayOptions {
     memoryBudget,
     jobStore: jobStoreOf(values),
     jobBytes: jobBytesOf(values, memoryBudget),
+    jobTtl: jobTtlOf(values),
     pictureFolder: values.pictureFolder ?? tmpdir(),
     python: pythonPath(values.python)
   })
@@ -606,6 +613,16 @@ function jobBytesOf({ jobBytes, jobStore }: OptionValues<typeof options>, memory
       `JOB_BYTES=${jobBytes} must be at most ${most}, the share of MEMORY_BUDGET=${memoryBudget} for jobs; raise MEMORY_BUDGET or lower JOB_BYTES`
     )
   return jobBytes ?? Math.floor(most / 2)
+}
+
+/** A job is not kept for longer than its files are. Buckets have rules that are not known here. */
+function jobTtlOf({ jobTtl, results, resultsKeep }: OptionValues<typeof options>): number {
+  const most = results?.kind === 'file' ? resultsKeep : Infinity
+  if (jobTtl !== undefined && jobTtl > most)
+    throw new OptionError(
+      `RESULTS_KEEP=${resultsKeep} must be at least JOB_TTL=${jobTtl}, because RESULTS has the images of jobs; raise RESULTS_KEEP or lower JOB_TTL`
+    )
+  return jobTtl ?? Math.min(DEFAULT_JOB_TTL, most)
 }
 
 /** Makes a path absolute, because workers run in another folder. A bare name stays for lookup on the PATH. */

@@ -16,6 +16,7 @@ import { type PoolOptions, WorkerPool } from './workers/worker-pool.js'
 import { ImageEncoder } from './image/encoder.js'
 import { JobConsumer } from './jobs/consumer.js'
 import { Jobs } from './jobs/jobs.js'
+import { JobFileStore } from './jobs/files.js'
 import { MemoryJobStore, type MemoryStoreOptions } from './jobs/memory-store.js'
 import type { JobBounds, JobStore } from './jobs/store.js'
 import { MemoryBudget } from './memory.js'
@@ -144,9 +145,17 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
     keep: options.jobTtl * 1000,
     lease: options.jobClaimTimeout * 1000
   }
-  const store = await openJobStore(options, { bounds, memory, log, makeRoom: (bytes) => service.makeRoom(bytes) })
+  const store = await openJobStore(options, {
+    bounds,
+    memory,
+    log,
+    makeRoom: (bytes) => service.makeRoom(bytes),
+    place: stored?.results.identity
+  })
+  const files = stored && new JobFileStore(stored.results, store, log)
   const jobs = new Jobs({
     store,
+    files,
     service,
     timeout: options.jobTimeout * 1000,
     // While the request runs, and for as long as its answer is kept.
@@ -155,6 +164,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
   })
   const consumer = new JobConsumer({
     store,
+    files,
     service,
     uploads,
     owner: randomUUID(),
@@ -212,6 +222,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
         await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS))
       await pool.close()
       await consumer.close()
+      await files?.close()
       await store.close()
       keys?.close()
       await Promise.all([app, admin].map((each) => each && closeWithin(each, LAST_ANSWERS_MS)))
@@ -246,12 +257,12 @@ async function openTracing({ otlpEndpoint, otelServiceName }: GatewayOptions, ve
 /** Loads Valkey's client only if the jobs are there. */
 async function openJobStore(
   { jobStore: address, jobReplicas: replicas, jobStoreCa }: GatewayOptions,
-  { log, ...parts }: MemoryStoreOptions & { log: Logger }
+  { log, place, ...parts }: MemoryStoreOptions & { log: Logger; place: string | undefined }
 ): Promise<JobStore> {
   if (address === undefined) return new MemoryJobStore(parts)
   const { ValkeyJobStore } = await import('./jobs/valkey/store.js')
   const trusted = jobStoreCa === undefined ? undefined : await readFile(jobStoreCa, 'utf8')
-  return new ValkeyJobStore({ address, replicas, bounds: parts.bounds, log, trusted })
+  return new ValkeyJobStore({ address, replicas, bounds: parts.bounds, log, trusted, place })
 }
 
 /** Tokenizers of the models, in order. Those of equal folders share their parts. */

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { EaselError, type ErrorCode } from '../errors.js'
 import type { Log } from '../logger.js'
@@ -6,14 +6,17 @@ import type { Caller } from '../service/caller.js'
 import { chipSecondsJson } from '../service/chip-seconds.js'
 import { toEaselError } from '../service/failures.js'
 import { picturesOf } from '../service/request-pictures.js'
-import type { Finished, Run } from '../service/run.js'
+import type { Finished, ImageFile, Run } from '../service/run.js'
 import type { ImageService } from '../service/service.js'
 import type { UploadStore } from '../uploads/store.js'
+import type { JobFileStore } from './files.js'
 import { failureOf, type Made, type Outcome, type Progress, type Submission } from './submission.js'
-import type { Claim, JobEnd, JobStore } from './store.js'
+import type { Claim, JobEnd, JobFiles, JobStore } from './store.js'
 
 export interface ConsumerOptions {
   store: JobStore
+  /** Where images are, if not in the store. */
+  files: JobFileStore | undefined
   service: ImageService
   uploads: UploadStore
   /** Names this gateway in the store. */
@@ -56,6 +59,8 @@ interface Making {
   readonly claim: Claim
   readonly leave: AbortController
   started: boolean
+  /** Whether it is made, and a store does not take it. */
+  stuck: boolean
 }
 
 /** Makes the jobs of a store: claims them, runs them as requests, and writes how they ended. */
@@ -117,6 +122,7 @@ export class JobConsumer {
       const lost = new Set(await store.renew([...this.#making].map(({ claim }) => claim)))
       for (const { claim, leave } of this.#making) if (lost.has(claim)) leave.abort()
       await store.tend(OUTCOMES)
+      this.#options.files?.clean()
     } catch (error) {
       this.#unlessAway(error)
     } finally {
@@ -149,7 +155,10 @@ export class JobConsumer {
 
   #hasRoom(): boolean {
     const { service } = this.#options
-    const waiting = [...this.#making].filter(({ started }) => !started).length
+    const all = [...this.#making]
+    // Images that nobody takes stay in memory: no more of them.
+    if (all.some(({ stuck }) => stuck)) return false
+    const waiting = all.filter(({ started }) => !started).length
     return (
       !this.#closing.signal.aborted &&
       performance.now() >= this.#pausedUntil &&
@@ -168,7 +177,7 @@ export class JobConsumer {
 
   /** Begins a job. Returns once it is accepted or refused. */
   async #begin(claim: Claim): Promise<void> {
-    const making: Making = { claim, leave: new AbortController(), started: false }
+    const making: Making = { claim, leave: new AbortController(), started: false, stuck: false }
     this.#making.add(making)
     try {
       const run = await this.#submit(making)
@@ -281,9 +290,15 @@ export class JobConsumer {
   async #save(making: Making, run: Run, { images, timings, used }: Finished): Promise<void> {
     const { store, withRecipe } = this.#options
     const { claim } = making
-    for (const { index, bytes } of images) {
-      const saved = await this.#untilDone(making, () => store.images.save(claim, index, bytes))
-      if (!saved) return
+    const stored = this.#filesOf(claim, images)
+    if (stored !== undefined && !(await this.#keepIn(making, stored))) return this.#letGo(making)
+    // From here on there may be files, which the job has, or nobody.
+    const leave = async () => {
+      if (stored !== undefined) await store.leave(claim, stored).catch((error: unknown) => this.#unlessAway(error))
+    }
+    if (!(await this.#write(making, images, stored))) {
+      await this.#letGo(making)
+      return leave()
     }
     const made: Made = {
       images: images.map(({ index, seed, format, width, height, bytes, recipe }) => ({
@@ -296,14 +311,50 @@ export class JobConsumer {
         sha256: createHash('sha256').update(bytes).digest('hex'),
         ...(withRecipe ? { recipe } : {})
       })),
+      ...(stored === undefined ? {} : { stored }),
       timings,
       prompts: run.prompts,
       ...(used === undefined ? {} : { used: chipSecondsJson(used) })
     }
-    await this.#end(making, 'succeeded', { made })
+    if (!(await this.#end(making, 'succeeded', { made }))) await leave()
   }
 
-  async #end(making: Making, end: JobEnd, outcome: Outcome): Promise<void> {
+  #filesOf({ name, body }: Claim, images: readonly ImageFile[]): JobFiles | undefined {
+    const { folder = randomUUID() } = JSON.parse(body) as Submission
+    return this.#options.files?.plan(name, folder, images)
+  }
+
+  /** Writes into the job where its images will be. Returns whether it is done. */
+  async #keepIn(making: Making, stored: JobFiles): Promise<boolean> {
+    let held = false
+    const done = await this.#untilDone(making, async () => {
+      held = await this.#options.store.keepIn(making.claim, stored)
+    })
+    return done && held
+  }
+
+  /** Writes a job's images. Returns whether all are written. */
+  async #write(making: Making, images: readonly ImageFile[], stored: JobFiles | undefined): Promise<boolean> {
+    const { store, files } = this.#options
+    for (const [which, image] of images.entries()) {
+      const written = await this.#untilDone(making, () =>
+        stored === undefined
+          ? store.images.save(making.claim, image.index, image.bytes)
+          : files!.save(stored, which, image)
+      )
+      if (!written) return false
+    }
+    return true
+  }
+
+  /** Lets go of a job whose images could not be written: it is lost, or this gateway closes. */
+  async #letGo(making: Making): Promise<void> {
+    if (this.#closing.signal.aborted && !making.leave.signal.aborted) await this.#giveBack(making)
+    else this.#options.observer.jobLeft('lost')
+  }
+
+  /** Ends a job. Returns whether its end is this one. */
+  async #end(making: Making, end: JobEnd, outcome: Outcome): Promise<boolean> {
     const { store, observer } = this.#options
     let ended = false
     const written = await this.#untilDone(making, async () => {
@@ -311,6 +362,7 @@ export class JobConsumer {
     })
     if (written && ended) observer.jobEnded(end)
     else observer.jobLeft('lost')
+    return written && ended
   }
 
   async #giveBack(making: Making): Promise<void> {
@@ -324,20 +376,25 @@ export class JobConsumer {
    *
    * @returns whether it was done
    */
-  async #untilDone({ leave }: Making, act: () => Promise<void>): Promise<boolean> {
-    const stop = AbortSignal.any([leave.signal, this.#closing.signal])
-    for (;;) {
-      try {
-        await act()
-        return true
-      } catch (error) {
-        if (!(error instanceof EaselError)) {
-          this.#options.log.error({ err: error }, 'a job could not be written to its store')
-          return false
+  async #untilDone(making: Making, act: () => Promise<void>): Promise<boolean> {
+    const stop = AbortSignal.any([making.leave.signal, this.#closing.signal])
+    try {
+      for (;;) {
+        try {
+          await act()
+          return true
+        } catch (error) {
+          if (!(error instanceof EaselError)) {
+            this.#options.log.error({ err: error }, 'a job could not be written to its store')
+            return false
+          }
+          if (stop.aborted) return false
+          making.stuck = true
+          await sleep(AGAIN_MS, undefined, { signal: stop }).catch(() => undefined)
         }
-        if (stop.aborted) return false
-        await sleep(AGAIN_MS, undefined, { signal: stop }).catch(() => undefined)
       }
+    } finally {
+      making.stuck = false
     }
   }
 }

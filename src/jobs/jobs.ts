@@ -6,11 +6,14 @@ import type { Plan } from '../service/planner.js'
 import { NOT_READY_RETRY_SECONDS } from '../service/failures.js'
 import type { ImageService } from '../service/service.js'
 import { shareOf } from '../service/share.js'
-import { failureOf, type About, type Submission } from './submission.js'
+import { elsewhere, type JobFileStore } from './files.js'
+import { failureOf, type About, type Made, type Submission } from './submission.js'
 import type { JobName, JobPicture, JobState, JobStore } from './store.js'
 
 export interface JobsOptions {
   store: JobStore
+  /** Where images are, if not in the store. */
+  files: JobFileStore | undefined
   service: ImageService
   /** ms from its submission after which a job expires; clients can only ask for less */
   timeout: number
@@ -44,6 +47,8 @@ const USUAL_STEPS = 30
 /** Durable jobs: requests that are made later, by any gateway of the store. Independent of HTTP. */
 export class Jobs {
   readonly store: JobStore
+  /** Where images are, if not in the store. */
+  readonly files: JobFileStore | undefined
   readonly #options: JobsOptions
 
   /** ms for which gateways remember together what an Idempotency-Key was first used for. */
@@ -52,6 +57,7 @@ export class Jobs {
   constructor(options: JobsOptions) {
     this.keyTtl = options.keyTtl
     this.store = options.store
+    this.files = options.files
     this.#options = options
   }
 
@@ -68,7 +74,7 @@ export class Jobs {
     pictures: readonly JobPicture[],
     { id, key, fingerprint }: SubmittedAs
   ): Promise<{ name: JobName; state: JobState; fresh: boolean }> {
-    const { store, service, timeout, observer } = this.#options
+    const { store, files, service, timeout, observer } = this.#options
     if (service.draining) throw new EaselError('DRAINING', undefined, { retryAfter: NOT_READY_RETRY_SECONDS })
     const name = { scope: caller.scope, id: id ?? (key === undefined ? randomUUID() : idOfKey(key)) }
     // Its deadline is the job's, from now on, and nobody sees previews.
@@ -79,7 +85,11 @@ export class Jobs {
     // The model must exist, also where the rest of a request with pictures is known only once they are decoded.
     if (plan === undefined) service.offerOf(request.model)
     const { batchOnly, concurrency, trace } = caller
-    const submission: Submission = { request, caller: { weight, batchOnly, concurrency, trace } }
+    const submission: Submission = {
+      request,
+      folder: randomUUID(),
+      caller: { weight, batchOnly, concurrency, trace }
+    }
     const about: About = {
       seed: request.seed!,
       images: request.num_images ?? 1,
@@ -88,6 +98,7 @@ export class Jobs {
     }
     const body = JSON.stringify(submission)
     const size = sizeOf(request, plan)
+    const reserve = size.images * (size.width * size.height * 3 + FILE_BYTES + 2 * Buffer.byteLength(body))
     const { state, fresh } = await store.submit({
       name,
       fingerprint,
@@ -95,7 +106,7 @@ export class Jobs {
       batch: priority === 'batch',
       weight,
       cost: costOf(request, size, plan),
-      reserve: size.images * (size.width * size.height * 3 + FILE_BYTES + 2 * Buffer.byteLength(body)),
+      reserve: files === undefined ? reserve : 0,
       timeout: Math.min(timeout, limit * 1000, caller.timeout ?? Infinity),
       body,
       about: JSON.stringify(about),
@@ -117,9 +128,22 @@ export class Jobs {
 
   /** Cancels a job; forgets one that has ended. @throws EaselError NOT_FOUND */
   async remove(name: JobName): Promise<void> {
-    if (await this.store.remove(name)) return
+    if (await this.store.remove(name)) return this.files?.clean()
     const cancelled = failureOf(new EaselError('CANCELLED', 'the job was cancelled'))
     this.#found(await this.store.cancel(name, JSON.stringify(cancelled)))
+  }
+
+  /**
+   * An image of a job that has succeeded; undefined if it is no longer kept.
+   *
+   * @param left fires when the caller no longer waits
+   * @throws EaselError
+   */
+  async image(name: JobName, { stored, images }: Made, which: number, left: AbortSignal): Promise<Buffer | undefined> {
+    const { index, bytes } = images[which]!
+    if (stored === undefined) return this.store.images.read(name, index)
+    if (this.files === undefined) throw elsewhere()
+    return this.files.read(stored, which, bytes, left)
   }
 
   #found(state: JobState | undefined): JobState {

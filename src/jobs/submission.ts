@@ -5,11 +5,17 @@ import type { Format } from '../image/formats.js'
 import type { Recipe } from '../image/recipe.js'
 import type { ChipSeconds } from '../schemas/chip-seconds.js'
 import type { RunTimings } from '../service/run.js'
+import type { JobFiles } from './store.js'
 import type { PromptReport } from '../service/prompt-job.js'
 
 /** The body of a job in its store: all that a gateway needs to make it. */
 export interface Submission {
   readonly request: GenerateRequest
+  /**
+   * Names the folder of its files, if they are outside the job store. No other job ever has it: neither one of the same name
+   * that is submitted when this one is forgotten, nor one whose name a disk takes for the same. Absent in jobs of older gateways.
+   */
+  readonly folder?: string
   /** What the caller's key said when the job was submitted. */
   readonly caller: Pick<Caller, 'weight' | 'batchOnly' | 'concurrency' | 'trace'>
 }
@@ -35,6 +41,8 @@ export type Outcome = { readonly made: Made } | { readonly error: JobFailure }
 
 export interface Made {
   readonly images: readonly MadeImage[]
+  /** Where they are; absent if the job store has them. */
+  readonly stored?: JobFiles | undefined
   readonly timings: RunTimings
   readonly prompts: PromptReport
   readonly used?: ChipSeconds | undefined

@@ -18,7 +18,6 @@ import {
 } from '../schemas/generate.js'
 import { acceptedJob } from '../schemas/job-answer.js'
 import { ref } from '../schemas/ref.js'
-import type { Jobs } from '../jobs/jobs.js'
 import type { Run } from '../service/run.js'
 import type { ImageService } from '../service/service.js'
 import { ENTRY_PARTS, ENTRY_PATHS } from '../uploads/entries.js'
@@ -32,16 +31,15 @@ import { multipartAnswer } from './answers/multipart.js'
 import { callerOf, scopeOf, whenDone } from './caller.js'
 import { estimateRoute } from './estimate.js'
 import { held } from './held.js'
-import { prefersJob, submitJob } from './jobs/submit.js'
+import { type JobAnswers, prefersJob, submitJob } from './jobs/submit.js'
 import { bodyOf, preparedOf } from './pictures.js'
 import { pinned, unpinAfter } from './pinned.js'
 
-export interface GenerateParts extends Pick<PictureBodies, 'bodyLimit'> {
+export interface GenerateParts extends Pick<PictureBodies, 'bodyLimit'>, JobAnswers {
   service: ImageService
   uploads: UploadStore
   /** Whether answers include the recipe, which contains the prompts. */
   withRecipe: boolean
-  jobs: Jobs
 }
 
 /** The fields that are pictures, in JSON and in a form. */
@@ -54,7 +52,7 @@ const Events = { schema: eventsSchema(EVENTS_DESCRIPTION) }
 /** POST /generate makes images from a prompt; POST /estimate says what that would use. GET /requests/{id}/events watches a request made by another call. */
 export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (
   app,
-  { service, withRecipe, uploads, bodyLimit, jobs }
+  { service, withRecipe, uploads, bodyLimit, jobs, publicUrl }
 ) => {
   const textsOf = eventTexts(withRecipe)
   const bodies = {
@@ -103,7 +101,7 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (
     },
     async (request, reply) => {
       const asked = bodyOf(request)
-      if (prefersJob(request)) return submitJob(jobs, request, reply, asked, request.headers)
+      if (prefersJob(request)) return submitJob({ jobs, publicUrl }, request, reply, asked, request.headers)
       const { form, format } = chooseForm(request, asked)
       const body = format === undefined ? asked : { ...asked, output_format: format }
       const withTimeLeft = await held(service, request, {

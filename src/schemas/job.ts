@@ -46,7 +46,13 @@ export const JobDocument = Type.Object(
             ...about,
             bytes: Type.Integer(),
             sha256: Type.String(),
-            url: Type.String({ description: 'Path of the file.' }),
+            url: Type.String({ description: 'Path of the file, at any gateway; with access keys it needs one.' }),
+            signed_url: Type.Optional(
+              Type.String({
+                description:
+                  'URL of the file that needs no key, for RESULTS_URL_TTL from now, where the server has RESULTS. Get the job again for a fresh one.'
+              })
+            ),
             recipe
           })
         ),

@@ -1,6 +1,9 @@
 // @ts-check
 // Durable jobs at two gateways with one Valkey server, while all of them are killed, frozen and restarted. `npm run chaos --
 // --durable` and a test run it with different numbers.
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { freePort } from '../../tools/ports.mjs'
 import { randomNumbers } from '../../tools/random.mjs'
@@ -25,7 +28,8 @@ const KEY = 'easel:{jobs}:'
 const ENDS = new Set(['succeeded', 'failed', 'cancelled', 'expired'])
 
 /**
- * @typedef {{ seed: number, jobs: number, clients: number, stepMs: number, faults: number }} Plan
+ * @typedef {{ seed: number, jobs: number, clients: number, stepMs: number, faults: number, results?: boolean }} Plan `results`:
+ *   whether images are files in a folder
  * @typedef {{ status: string, outcome: string, revision: string }} End
  * @typedef {object} Observed
  * @property {number} jobs
@@ -45,18 +49,21 @@ const ENDS = new Set(['succeeded', 'failed', 'cancelled', 'expired'])
  */
 export async function runDurable(plan) {
   const valkey = await startValkey()
-  const options = { store: valkey.url, stepMs: plan.stepMs, jobs: plan.jobs, claimTimeout: CLAIM_TIMEOUT_S }
+  const folder = await mkdtemp(join(tmpdir(), 'easel-durable-results-'))
+  const results = plan.results ? folder : undefined
+  const options = { store: valkey.url, stepMs: plan.stepMs, jobs: plan.jobs, claimTimeout: CLAIM_TIMEOUT_S, results }
   /** @type {DurableGateway[]} */
   const gateways = []
   try {
     for (let index = 0; index < GATEWAYS; index++)
       gateways.push(new DurableGateway({ ...options, port: await freePort() }))
     await Promise.all(gateways.map((gateway) => gateway.start()))
-    return await new Durable(plan, gateways, valkey).run()
+    return await new Durable(plan, gateways, valkey, results).run()
   } finally {
     valkey.thaw()
     await Promise.all(gateways.map((gateway) => gateway.remove()))
     await valkey.stop()
+    await rm(folder, { recursive: true })
   }
 }
 
@@ -65,11 +72,13 @@ class Durable {
    * @param {Plan} plan
    * @param {DurableGateway[]} gateways
    * @param {import('../support/valkey.mjs').ValkeyServer} valkey
+   * @param {string | undefined} results the folder of images, if they are not in Valkey
    */
-  constructor(plan, gateways, valkey) {
+  constructor(plan, gateways, valkey, results) {
     this.plan = plan
     this.gateways = gateways
     this.valkey = valkey
+    this.results = results
     this.random = randomNumbers(plan.seed)
     /** @type {string[]} */
     this.broken = []
@@ -318,6 +327,8 @@ class Durable {
     /** @type {Record<string, number>} */
     const ends = {}
     const expected = await this.expectedFiles()
+    /** @type {Set<string>} files that the ended jobs have outside Valkey */
+    const stored = new Set()
     for (let index = 0; index < this.plan.jobs; index++) {
       const id = nameOf(index)
       const first = this.seen.get(id)
@@ -336,7 +347,9 @@ class Durable {
       if (now.status === 'failed')
         this.expect(error.code === 'WORKER_CRASHED', `${id} failed with ${now.outcome.slice(0, 200)}`)
       const files = await this.valkey.send('HLEN', `${KEY}out:/${id}`)
-      this.expect(files === (now.status === 'succeeded' ? 1 : 0), `${id} has ${files} files`)
+      const inside = now.status === 'succeeded' && this.results === undefined
+      this.expect(files === (inside ? 1 : 0), `${id} has ${files} files in Valkey`)
+      for (const name of namesOf(made?.stored)) stored.add(name)
       if (now.status !== 'succeeded') continue
       const hash = expected[index % BODIES]
       this.expect(made.images.length === 1 && made.images[0].sha256 === hash, `${id} has other bytes than its request`)
@@ -346,6 +359,7 @@ class Durable {
       }
     }
     await this.verifyStore()
+    if (this.results !== undefined) await this.verifyFolder(this.results, stored)
     for (const { url } of this.gateways) {
       const gap = lawGap(await scrape(url))
       this.expect(gap === 0, `a gateway's ledger is off by ${gap}`)
@@ -377,6 +391,26 @@ class Durable {
     }
   }
 
+  /**
+   * Every file is of a job that has it, or is to be deleted.
+   *
+   * @param {string} folder
+   * @param {Set<string>} stored
+   */
+  async verifyFolder(folder, stored) {
+    const entries = await readdir(folder, { recursive: true, withFileTypes: true })
+    const found = entries
+      .filter((entry) => entry.isFile() && !entry.name.endsWith('.unfinished'))
+      .map(({ parentPath, name }) => relative(folder, join(parentPath, name)))
+    const [list] = /** @type {string[]} */ (await this.valkey.send('KEYS', `${KEY}left:*`))
+    const left = list === undefined ? [] : /** @type {string[]} */ (await this.valkey.send('ZRANGE', list, 0, -1))
+    const deleted = new Set(left.flatMap((files) => namesOf(JSON.parse(files))))
+    for (const name of found)
+      this.expect(stored.has(name) || deleted.has(name), `${name} is of no job, and nobody will delete it`)
+    for (const name of stored) this.expect(found.includes(name), `${name} is not there`)
+    this.expect(stored.size > 0, 'no job has a file')
+  }
+
   /** @param {string} field of every job */
   async fields(field) {
     const script = `local all = {} for _, key in ipairs(redis.call('KEYS', ARGV[1])) do all[#all + 1] = redis.call('HGET', key, ARGV[2]) end return all`
@@ -390,6 +424,11 @@ class Durable {
   expect(holds, otherwise) {
     if (!holds && this.broken.length < 100) this.broken.push(otherwise)
   }
+}
+
+/** @param {{ folder: string, files: string[] } | undefined} stored */
+function namesOf(stored) {
+  return (stored?.files ?? []).map((file) => `${stored?.folder}/${file}`)
 }
 
 /** @param {number} index */

@@ -5,7 +5,6 @@ import { Type } from 'typebox'
 import { EaselError } from '../../errors.js'
 import { mimeOf } from '../../image/formats.js'
 import { follow } from '../../jobs/follow.js'
-import type { Jobs } from '../../jobs/jobs.js'
 import { isEnd, type JobName, type JobState } from '../../jobs/store.js'
 import type { Outcome } from '../../jobs/submission.js'
 import type { MemoryBudget } from '../../memory.js'
@@ -25,12 +24,12 @@ import { sendPieces } from '../answers/body.js'
 import { EVENT_HEADERS, eventsSchema } from '../answers/events.js'
 import { BYTES_TYPE, EVENTS_TYPE, JSON_TYPE } from '../answers/form.js'
 import { type CallerHeaders, scopeOf } from '../caller.js'
+import { baseOf } from '../own-url.js'
 import { bodyOf } from '../pictures.js'
 import { documentOf } from './document.js'
-import { submitJob } from './submit.js'
+import { type JobAnswers, submitJob } from './submit.js'
 
-export interface JobParts {
-  jobs: Jobs
+export interface JobParts extends JobAnswers {
   memory: MemoryBudget
   uploads: UploadStore
   /** bytes */
@@ -42,14 +41,24 @@ const EVENTS =
 
 const File = { schema: Type.Unsafe<Buffer>({ type: 'string', format: 'binary' }) }
 
+/** Fires when the client has left, or has all of its answer. */
+function leftBy({ raw }: FastifyReply): AbortSignal {
+  const left = new AbortController()
+  raw.once('close', () => left.abort())
+  if (raw.destroyed) left.abort()
+  return left.signal
+}
+
 /** /jobs: requests that are made later, and kept. */
-export const jobRoutes: FastifyPluginAsyncTypebox<JobParts> = async (app, { jobs, memory, uploads, bodyLimit }) => {
+export const jobRoutes: FastifyPluginAsyncTypebox<JobParts> = async (app, parts) => {
+  const { jobs, memory, uploads, bodyLimit, publicUrl } = parts
   const { store } = jobs
   const nameOf = (request: FastifyRequest): JobName => ({
     scope: scopeOf(request),
     id: (request.params as { id: string }).id
   })
-  const shown = (name: JobName, state: JobState) => documentOf(name, state, store.bounds.keep)
+  const shown = (request: FastifyRequest, state: JobState) =>
+    documentOf(jobs, nameOf(request), state, baseOf(request, publicUrl))
 
   app.get(
     '/jobs/:id',
@@ -65,10 +74,7 @@ export const jobRoutes: FastifyPluginAsyncTypebox<JobParts> = async (app, { jobs
         }
       }
     },
-    async (request) => {
-      const name = nameOf(request)
-      return shown(name, await jobs.get(name))
-    }
+    async (request) => shown(request, await jobs.get(nameOf(request)))
   )
 
   app.get(
@@ -88,7 +94,14 @@ export const jobRoutes: FastifyPluginAsyncTypebox<JobParts> = async (app, { jobs
             headers: { ...commonHeaders, etag: Type.String({ description: 'The SHA-256 of the file.' }) },
             content: { [BYTES_TYPE]: File, 'image/png': File, 'image/jpeg': File, 'image/webp': File }
           },
-          ...failures('INVALID_REQUEST', 'UNAUTHORIZED', 'NOT_FOUND', 'MEMORY_FULL', ...STORE_CODES)
+          ...failures(
+            'INVALID_REQUEST',
+            'UNAUTHORIZED',
+            'NOT_FOUND',
+            'MEMORY_FULL',
+            'RESULTS_UNAVAILABLE',
+            ...STORE_CODES
+          )
         }
       }
     },
@@ -96,11 +109,13 @@ export const jobRoutes: FastifyPluginAsyncTypebox<JobParts> = async (app, { jobs
       const name = nameOf(request)
       const { outcome = '{}' } = await jobs.get(name)
       const { made } = JSON.parse(outcome) as Partial<Extract<Outcome, { made: unknown }>>
-      const image = made?.images[Number(request.params.index)]
-      if (image === undefined) throw new EaselError('NOT_FOUND', 'the job has no such image, or not yet')
+      const which = Number(request.params.index)
+      const image = made?.images[which]
+      if (made === undefined || image === undefined)
+        throw new EaselError('NOT_FOUND', 'the job has no such image, or not yet')
       holdFor(reply, image.bytes)
-      const bytes = await store.images.read(name, image.index)
-      if (bytes === undefined) throw new EaselError('NOT_FOUND', 'the image is no longer kept (JOB_TTL)')
+      const bytes = await jobs.image(name, made, which, leftBy(reply))
+      if (bytes === undefined) throw new EaselError('NOT_FOUND', 'the image is no longer kept')
       reply.header('etag', `"${image.sha256}"`)
       return sendPieces(reply, mimeOf(image.format), [bytes])
     }
@@ -131,14 +146,11 @@ export const jobRoutes: FastifyPluginAsyncTypebox<JobParts> = async (app, { jobs
       // An unknown job is a 404, not an empty stream.
       await jobs.get(name)
       holdFor(reply, CLIENT_BYTES)
-      const left = new AbortController()
-      reply.raw.once('close', () => left.abort())
-      if (reply.raw.destroyed) left.abort()
       const after = Number(request.headers['last-event-id'] ?? 0)
       return reply
         .type(EVENTS_TYPE)
         .headers(EVENT_HEADERS)
-        .send(Readable.from(eventsOf(name, after, left.signal), { objectMode: false, highWaterMark: 1 }))
+        .send(Readable.from(eventsOf(request, after, leftBy(reply)), { objectMode: false, highWaterMark: 1 }))
     }
   )
 
@@ -199,7 +211,7 @@ export const jobRoutes: FastifyPluginAsyncTypebox<JobParts> = async (app, { jobs
       async (request, reply) => {
         // The id is what an Idempotency-Key would be.
         const { 'idempotency-key': _, ...headers } = request.headers as CallerHeaders
-        return submitJob(jobs, request, reply, bodyOf(request), headers, nameOf(request).id)
+        return submitJob(parts, request, reply, bodyOf(request), headers, nameOf(request).id)
       }
     )
   })
@@ -212,10 +224,11 @@ export const jobRoutes: FastifyPluginAsyncTypebox<JobParts> = async (app, { jobs
     if (reply.raw.destroyed) hold.release()
   }
 
-  async function* eventsOf(name: JobName, after: number, left: AbortSignal): AsyncGenerator<string> {
-    for await (const state of follow(store, name, after, left)) {
+  async function* eventsOf(request: FastifyRequest, after: number, left: AbortSignal): AsyncGenerator<string> {
+    for await (const state of follow(store, nameOf(request), after, left)) {
       if (state === undefined) yield ': keep-alive\n\n'
-      else yield `id: ${state.revision}\nevent: ${state.status}\ndata: ${JSON.stringify(shown(name, state))}\n\n`
+      else
+        yield `id: ${state.revision}\nevent: ${state.status}\ndata: ${JSON.stringify(await shown(request, state))}\n\n`
       if (state !== undefined && isEnd(state.status)) return
     }
   }

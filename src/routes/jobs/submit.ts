@@ -3,10 +3,17 @@ import type { Jobs, SubmittedAs } from '../../jobs/jobs.js'
 import type { JobDocument } from '../../schemas/job.js'
 import type { GenerateRequest } from '../../schemas/generate.js'
 import { callerOf, type CallerHeaders, fingerprintOfRequest } from '../caller.js'
+import { baseOf } from '../own-url.js'
 import { documentOf, pathOf } from './document.js'
 
 /** The preference by which a client asks for an answer at once and its images later. @see https://www.rfc-editor.org/rfc/rfc7240#section-4.1 */
 export const RESPOND_ASYNC = 'respond-async'
+
+export interface JobAnswers {
+  jobs: Jobs
+  /** What URLs of the gateway's own begin with; undefined for what the client called it. */
+  publicUrl: string | undefined
+}
 
 /** Whether a client prefers a job to waiting for its images. */
 export function prefersJob({ headers: { prefer = '' } }: FastifyRequest): boolean {
@@ -24,7 +31,7 @@ export function prefersJob({ headers: { prefer = '' } }: FastifyRequest): boolea
  * @throws EaselError when it is refused
  */
 export async function submitJob(
-  jobs: Jobs,
+  { jobs, publicUrl }: JobAnswers,
   request: FastifyRequest,
   reply: FastifyReply,
   body: GenerateRequest,
@@ -40,5 +47,5 @@ export async function submitJob(
   if (!fresh) reply.header('idempotent-replayed', 'true')
   if (id === undefined) reply.header('preference-applied', RESPOND_ASYNC)
   reply.code(202).header('location', pathOf(name.id))
-  return documentOf(name, state, jobs.store.bounds.keep)
+  return documentOf(jobs, name, state, baseOf(request, publicUrl))
 }

@@ -16,6 +16,7 @@ import { answerHeaders } from '../answers/headers.js'
 import { type CallerHeaders, callerOf, scopeOf, whenDone } from '../caller.js'
 import { held } from '../held.js'
 import { prefersJob, submitJob } from '../jobs/submit.js'
+import { absoluteUrl, baseOf } from '../own-url.js'
 import { preparedOf } from '../pictures.js'
 import { pinned, unpinAfter } from '../pinned.js'
 import { imagesResponse, streamPieces } from './answer.js'
@@ -80,7 +81,7 @@ export async function respond(
   const translated = model === undefined ? translation : { ...translation, model }
   if (prefersJob(request)) {
     if (offer === undefined) throw new EaselError('NOT_READY', undefined, { retryAfter: NOT_READY_RETRY_SECONDS })
-    return reply.send(await submitJob(jobs, request, reply, translated, headers))
+    return reply.send(await submitJob(parts, request, reply, translated, headers))
   }
   const caller = withTimeLeft(callerOf(request, headers, translated))
   const agreed = await pinned(jobs, translated, caller)
@@ -118,13 +119,8 @@ async function storedUrls(
   const stop = service.watch(run)
   try {
     const urls = await results.urls(scopeOf(request), images)
-    return urls.map((url) => absoluteUrl(url, publicUrl ?? `${request.protocol}://${request.host}`))
+    return urls.map((url) => absoluteUrl(url, baseOf(request, publicUrl)))
   } finally {
     stop()
   }
-}
-
-/** A path of the gateway becomes a URL. A client that does not say whom it calls gets the path. */
-function absoluteUrl(url: string, base: string): string {
-  return URL.canParse(url, base) ? new URL(url, base).href : url
 }
