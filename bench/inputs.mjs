@@ -1,8 +1,7 @@
 // @ts-check
 // npm run bench:inputs: what each input of an image costs: LoRAs, pictures, masks, nets. The demo model at 256×256 on this
 // machine's CPU, with the worker's engine and, on the same weights and files, with diffusers. ROUNDS is the number of images
-// of each kind. What a TPU's compiler counts for the same programs is in
-// docs/benchmarks.md.
+// of each kind. Then, for SDXL base at 1024×1024, the operations that inputs add, counted without running anything.
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -23,7 +22,10 @@ await script(async () => {
     const args = [model, folder, '--rounds', ROUNDS]
     const ours = await step('Easel', () => runForJson(python, ['-m', 'bench.inputs.ours', ...args], { cwd }))
     const theirs = await step('diffusers', () => runForJson(torch, ['-m', 'bench.inputs.theirs', ...args], { cwd }))
+    const sdxl = ['-m', 'bench.inputs.work', join(root, 'models/sdxl-base-config')]
+    const work = await step('SDXL base', () => runForJson(python, sdxl, { cwd }))
     print(ours, theirs)
+    printWork(work)
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
@@ -64,4 +66,28 @@ function print(ours, theirs) {
   console.log(`The VAE's encoder, which only pictures need: ${(ours.encoder_bytes / 1e6).toFixed(1)} MB`)
   const files = Object.entries(ours.file_bytes).map(([name, bytes]) => `${name}: ${(bytes / 1e6).toFixed(1)} MB`)
   console.log(`Nets and IP-Adapters, which stay on the device: ${files.join('; ')}`)
+}
+
+/** bfloat16 operations that a TPU v5e does in a second, at most. */
+const V5E_PEAK = 197e12
+
+/** @param {Record<string, { start: number, step: number, parameters: number }>} work */
+function printWork(work) {
+  const { text, ...inputs } = work
+  const whole = text?.step ?? Number.NaN
+  const rows = Object.entries({ text, ...inputs }).map(([kind, each]) => [
+    kind === 'text' ? 'text: the whole step' : kind,
+    ((each?.start ?? 0) / 1e12).toFixed(2),
+    ((each?.step ?? 0) / 1e12).toFixed(2),
+    `${(((each?.step ?? 0) / whole) * 100).toFixed(1)} %`,
+    (((each?.step ?? 0) / V5E_PEAK) * 1000).toFixed(1),
+    (((each?.parameters ?? 0) * 2) / 1e9).toFixed(2)
+  ])
+  console.log('\nSDXL base, 1024×1024, guided, as the programs are written (computed)\n')
+  console.log(
+    table(
+      ['what', 'TFLOP at the start', 'TFLOP a step', 'of the step', "least ms at v5e's peak", 'GB in bfloat16'],
+      rows
+    )
+  )
 }

@@ -1,6 +1,7 @@
 """What both sides measure: images of the demo model with different inputs."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -102,12 +103,17 @@ def _nets(unet: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {
         CONTROLNET: controlnet_of(unet)
         | {"conditioning_embedding_out_channels": [16, 32, 96, 256]},
-        T2I_ADAPTER: {
-            "_class_name": "T2IAdapter",
-            "adapter_type": "full_adapter_xl",
-            "channels": [*channels, channels[-1]],
-            "downscale_factor": 16,
-            "in_channels": 3,
-            "num_res_blocks": 2,
-        },
+        T2I_ADAPTER: adapter_of([*channels, channels[-1]]),
+    }
+
+
+def adapter_of(channels: Sequence[int]) -> dict[str, Any]:
+    """Return the config.json of a T2I-Adapter that makes features of these channels."""
+    return {
+        "_class_name": "T2IAdapter",
+        "adapter_type": "full_adapter_xl",
+        "channels": list(channels),
+        "downscale_factor": 16,
+        "in_channels": 3,
+        "num_res_blocks": 2,
     }
