@@ -28,7 +28,7 @@ const CLOSE_MARGIN_S = 4
 /** What a worker takes after its last image to close: sending what is left takes 2 s at most (LINGER_S). */
 const WORKER_CLOSE_S = 5
 
-describe('k8s/overlays/gke-apart', () => {
+describe.each(['gke-apart', 'gke-apart-https'])('k8s/overlays/%s', (folder) => {
   let manifests: Manifest[]
   let gatewayOf: Deployment
   let workerOf: Deployment
@@ -37,7 +37,7 @@ describe('k8s/overlays/gke-apart', () => {
   let worker: Container
 
   beforeAll(async () => {
-    manifests = parseManifests(await render('gke-apart'))
+    manifests = parseManifests(await render(folder))
     gatewayOf = named<Deployment>(manifests, 'Deployment', 'easel')
     workerOf = named<Deployment>(manifests, 'Deployment', 'easel-worker')
     pod = workerOf.spec.template.spec

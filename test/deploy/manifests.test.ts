@@ -240,10 +240,10 @@ describe.each(overlays.filter((folder) => kustomizationOf(folder).includes('/web
   }
 )
 
-describe('the Google load balancer of k8s/overlays/gke-https', () => {
+describe.each(['gke-https', 'gke-apart-https'])('the Google load balancer of k8s/overlays/%s', (folder) => {
   let manifests: Manifest[]
   beforeAll(async () => {
-    manifests = parseManifests(await render('gke-https'))
+    manifests = parseManifests(await render(folder))
   }, INSTALL_MS)
 
   it('lets an answer take as long as the gateway does', () => {

@@ -29,6 +29,7 @@ export interface SecurityContext {
 
 export interface Probe {
   httpGet?: { path: string; port: string | number }
+  tcpSocket?: { port: string | number }
   periodSeconds?: number
   failureThreshold?: number
 }
@@ -89,6 +90,11 @@ export interface Deployment extends Manifest {
     strategy?: { rollingUpdate?: { maxSurge?: number | string; maxUnavailable?: number | string } }
     template: { metadata: { labels: Record<string, string>; annotations?: Record<string, string> }; spec: PodSpec }
   }
+}
+
+/** What has Pods that stay. */
+export interface Workload extends Deployment {
+  spec: Deployment['spec'] & { volumeClaimTemplates?: { metadata: { name: string } }[] }
 }
 
 export interface PodDisruptionBudget extends Manifest {
@@ -205,6 +211,10 @@ export function ofKind<T extends Manifest>(manifests: readonly Manifest[], kind:
   return manifests.filter((manifest) => manifest.kind === kind) as T[]
 }
 
+export function workloads(manifests: readonly Manifest[]): Workload[] {
+  return [...ofKind<Workload>(manifests, 'Deployment'), ...ofKind<Workload>(manifests, 'StatefulSet')]
+}
+
 /** The object of a kind and name. @throws when there is none */
 export function named<T extends Manifest>(manifests: readonly Manifest[], kind: string, name: string): T {
   const found = ofKind<T>(manifests, kind).find(({ metadata }) => metadata.name === name)
@@ -218,6 +228,13 @@ export function selects(selector: Record<string, string>, labels: Record<string,
   return wanted.length > 0 && wanted.every(([key, value]) => labels[key] === value)
 }
 
+/** Values of Secrets that a program reads before it takes them; others are as good as the name of their key. */
+const SECRETS: Readonly<Record<string, string>> = { 'easel-job-store/url': 'valkey://:password@easel-valkey:6379' }
+
+function secretValue({ name, key }: { name: string; key: string }): string {
+  return SECRETS[`${name}/${key}`] ?? key
+}
+
 /** A container's variables as the kubelet makes them: ConfigMaps first, then its own. */
 export function variablesOf(container: Container, manifests: readonly Manifest[]): Record<string, string> {
   const maps = ofKind<ConfigMap>(manifests, 'ConfigMap')
@@ -228,7 +245,10 @@ export function variablesOf(container: Container, manifests: readonly Manifest[]
     return map.data
   })
   const own = Object.fromEntries(
-    (container.env ?? []).map(({ name, value, valueFrom }) => [name, value ?? valueFrom?.secretKeyRef?.key ?? ''])
+    (container.env ?? []).map(({ name, value, valueFrom }) => [
+      name,
+      value ?? (valueFrom?.secretKeyRef === undefined ? '' : secretValue(valueFrom.secretKeyRef))
+    ])
   )
   return Object.assign({}, ...inherited, own) as Record<string, string>
 }

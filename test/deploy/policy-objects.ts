@@ -8,12 +8,13 @@ import {
   type PodMonitoring,
   selects,
   type ScaledObject,
-  type Service
+  type Service,
+  workloads
 } from './manifests.js'
 
 /** What is wrong with the objects around the Deployments: that they lead nowhere, or that one is missing. */
 export function strayObjects(manifests: readonly Manifest[]): string[] {
-  const deployments = ofKind<Deployment>(manifests, 'Deployment')
+  const deployments = workloads(manifests)
   const name = (object: Manifest, sentences: string[]) =>
     sentences.map((sentence) => `${object.kind} ${object.metadata.name} ${sentence}`)
   return [
@@ -57,7 +58,7 @@ function unguarded({ spec }: Deployment, manifests: readonly Manifest[]): string
 /** The names of the ports that a selector's Pods have, or why there are none. */
 function portsOf(selector: Record<string, string>, deployments: readonly Deployment[]): Set<string> | string {
   const targets = deployments.filter(({ spec: { template } }) => selects(selector, template.metadata.labels))
-  if (targets.length !== 1) return `selects the Pods of ${targets.length} Deployments`
+  if (targets.length !== 1) return `selects the Pods of ${targets.length} workloads`
   return new Set(
     targets
       .flatMap(({ spec: { template } }) => template.spec.containers)

@@ -17,7 +17,8 @@ import {
   render,
   type ScaledObject,
   type Service,
-  type StorageClass
+  type StorageClass,
+  type Workload
 } from './manifests.js'
 import { violations } from './policy.js'
 
@@ -221,7 +222,7 @@ const spoilt: [string, (pod: PodSpec, gateway: Container, manifests: Manifest[])
     }
   ],
   [
-    'selects the Pods of 0 Deployments',
+    'selects the Pods of 0 workloads',
     (_pod, _gateway, manifests) => {
       named<Service>(manifests, 'Service', 'easel').spec.selector = {}
     }
@@ -290,7 +291,7 @@ const spoilt: [string, (pod: PodSpec, gateway: Container, manifests: Manifest[])
 ]
 
 /** The same for the way in from the world, and for a volume on v6e. */
-const spoiltElsewhere: ['gke-https' | 'tpu-v6e-1x1', ...(typeof spoilt)[number]][] = [
+const spoiltElsewhere: ['gke-https' | 'tpu-v6e-1x1' | 'valkey', ...(typeof spoilt)[number]][] = [
   [
     'gke-https',
     'has the listener http, which no route is for',
@@ -387,13 +388,45 @@ const spoiltElsewhere: ['gke-https' | 'tpu-v6e-1x1', ...(typeof spoilt)[number]]
     (_pod, _gateway, manifests) => {
       named<StorageClass>(manifests, 'StorageClass', 'easel-hyperdisk-balanced').parameters = { type: 'pd-balanced' }
     }
+  ],
+  [
+    'valkey',
+    'StatefulSet easel-valkey: may run as root',
+    (_pod, _gateway, manifests) => {
+      delete named<Workload>(manifests, 'StatefulSet', 'easel-valkey').spec.template.spec.securityContext
+    }
+  ],
+  [
+    'valkey',
+    'StatefulSet easel-valkey: mounts data, which is no volume',
+    (_pod, _gateway, manifests) => {
+      delete named<Workload>(manifests, 'StatefulSet', 'easel-valkey').spec.volumeClaimTemplates
+    }
+  ],
+  [
+    'valkey',
+    'valkey has a livenessProbe of the port redis, which it does not name',
+    (_pod, _gateway, manifests) => {
+      named<Workload>(manifests, 'StatefulSet', 'easel-valkey').spec.template.spec.containers[0]!.livenessProbe = {
+        tcpSocket: { port: 'redis' }
+      }
+    }
+  ],
+  [
+    'valkey',
+    'NetworkPolicy easel-job-store leads to the port redis, which no container names',
+    (_pod, _gateway, manifests) => {
+      named<NetworkPolicy>(manifests, 'NetworkPolicy', 'easel-job-store').spec.egress!.at(-1)!.ports = [
+        { port: 'redis' }
+      ]
+    }
   ]
 ]
 
 describe('the policy', () => {
   const texts = new Map<string, string>()
   beforeAll(async () => {
-    for (const overlay of ['gke-keda', 'gke-https', 'tpu-v6e-1x1']) texts.set(overlay, await render(overlay))
+    for (const overlay of ['gke-keda', 'gke-https', 'tpu-v6e-1x1', 'valkey']) texts.set(overlay, await render(overlay))
   }, INSTALL_MS)
 
   it.each([...spoilt.map((row) => ['gke-keda', ...row] as const), ...spoiltElsewhere])(
@@ -408,7 +441,7 @@ describe('the policy', () => {
     }
   )
 
-  it.each(['gke-keda', 'gke-https', 'tpu-v6e-1x1'])('%s: has nothing to say of good manifests', (overlay) => {
+  it.each(['gke-keda', 'gke-https', 'tpu-v6e-1x1', 'valkey'])('%s: has nothing to say of good manifests', (overlay) => {
     expect(violations(parseManifests(texts.get(overlay) ?? ''))).toEqual([])
   })
 })

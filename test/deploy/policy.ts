@@ -1,11 +1,12 @@
 import {
   type Container,
-  type Deployment,
   type Manifest,
   ofKind,
   type PersistentVolumeClaim,
   type PodSpec,
-  type StorageClass
+  type StorageClass,
+  type Workload,
+  workloads
 } from './manifests.js'
 import { strayRoutes } from './policy-front-door.js'
 import { strayObjects } from './policy-objects.js'
@@ -15,14 +16,14 @@ import { openWorkerPorts } from './policy-worker-port.js'
 /** What is wrong with a set of manifests by our own rules, one sentence each; nothing when all is well. */
 export function violations(manifests: readonly Manifest[]): string[] {
   return [
-    ...ofKind<Deployment>(manifests, 'Deployment').flatMap((deployment) => unsafe(deployment, manifests)),
+    ...workloads(manifests).flatMap((workload) => unsafe(workload, manifests)),
     ...strayObjects(manifests),
     ...strayRoutes(manifests),
     ...openWorkerPorts(manifests)
   ]
 }
 
-function unsafe({ metadata, spec }: Deployment, manifests: readonly Manifest[]): string[] {
+function unsafe({ kind, metadata, spec }: Workload, manifests: readonly Manifest[]): string[] {
   const pod = spec.template.spec
   const all = pod.containers.concat(pod.initContainers ?? [])
   const sentences = [
@@ -33,11 +34,16 @@ function unsafe({ metadata, spec }: Deployment, manifests: readonly Manifest[]):
       ...unpinnedImage(container)
     ]),
     ...pod.containers.flatMap(probesNothing),
-    ...looseVolumes(pod, manifests),
+    ...looseVolumes(withClaims(pod, spec.volumeClaimTemplates), manifests),
     ...wrongDisks(pod, manifests),
     ...looseSettings(all, manifests)
   ]
-  return sentences.map((sentence) => `Deployment ${metadata.name}: ${sentence}`)
+  return sentences.map((sentence) => `${kind} ${metadata.name}: ${sentence}`)
+}
+
+/** A Pod with the volumes of its own claims. */
+function withClaims(pod: PodSpec, claims: Workload['spec']['volumeClaimTemplates'] = []): PodSpec {
+  return { ...pod, volumes: [...(pod.volumes ?? []), ...claims.map(({ metadata: { name } }) => ({ name }))] }
 }
 
 function unsafePod({ securityContext, ...spec }: PodSpec): string[] {
@@ -90,13 +96,14 @@ function unpinnedImage({ name, image }: Container): string[] {
 function probesNothing({ name, ports = [], startupProbe, readinessProbe, livenessProbe }: Container): string[] {
   const probes = { startupProbe, readinessProbe, livenessProbe }
   const names = new Set(ports.map((port) => port.name))
-  return Object.entries(probes).flatMap(([kind, probe]) =>
-    found({
+  return Object.entries(probes).flatMap(([kind, probe]) => {
+    const port = probe?.httpGet?.port ?? probe?.tcpSocket?.port
+    return found({
       [`${name} listens and has no ${kind}`]: ports.length > 0 && probe === undefined,
-      [`${name} has a ${kind} of the port ${probe?.httpGet?.port}, which it does not name`]:
-        probe !== undefined && !names.has(String(probe.httpGet?.port))
+      [`${name} has a ${kind} of the port ${port}, which it does not name`]:
+        probe !== undefined && !names.has(String(port))
     })
-  )
+  })
 }
 
 function looseVolumes(

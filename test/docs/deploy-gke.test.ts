@@ -275,7 +275,7 @@ describe(`the pools of ${PAGE}`, () => {
     INSTALL_MS
   )
 
-  it.each(overlays.filter((name) => !['cpu-demo', 'gke-apart'].includes(name)))(
+  it.each(overlays.filter((name) => !['cpu-demo', 'valkey', 'gke-apart', 'gke-apart-https'].includes(name)))(
     '%s finds its nodes',
     async (overlay) => {
       const { nodeSelector = {} } = await podOf(overlay)
