@@ -1,7 +1,8 @@
 // @ts-check
 // npm run chaos: 64 clients send 2,000 requests to a gateway with two workers (fake engine), while workers are killed, frozen
 // and restarted and clients disconnect and retry. Settings: REQUESTS, CLIENTS, FAULTS, SEED. Linux only: it reads /proc.
-// With --durable: 10,000 durable jobs at two gateways with one Valkey server, which all are killed, frozen and restarted.
+// With --durable: 10,000 durable jobs at two gateways with one Valkey server, which all are killed, frozen and restarted;
+// with --results too, their images are files in a folder.
 import { script, StepError } from '../tools/run.mjs'
 import { build, setup } from '../tools/setup.mjs'
 
@@ -25,7 +26,8 @@ await script(async () => {
       jobs: Number(REQUESTS),
       clients: Number(CLIENTS),
       stepMs: 12,
-      faults: Number(FAULTS)
+      faults: Number(FAULTS),
+      results: process.argv.includes('--results')
     })
     if (!printDurable(`Durable jobs (seed ${SEED})`, observed)) throw new StepError('at least one check failed')
     return

@@ -338,8 +338,8 @@ export class MemoryJobStore implements JobStore {
   #addLeft(files: JobFiles, after: number): void {
     this.#left.set(JSON.stringify(files), Date.now() + after)
     if (this.#left.size <= this.bounds.jobs) return
-    const [oldest] = [...this.#left].sort(([, a], [, b]) => a - b)
-    this.#left.delete(oldest![0])
+    const oldest = Math.min(...this.#left.values())
+    for (const [left, time] of this.#left) if (time === oldest) return void this.#left.delete(left)
   }
 
   #forget(job: Stored): void {
