@@ -18,11 +18,15 @@ import {
   optional,
   parseNumber,
   readOptions,
+  secret,
   text
 } from './options.js'
 import { workerEndpoint } from './worker-endpoint.js'
 import { CURVE_KEY } from './z85.js'
 import { parseLocation } from './results/location.js'
+import { parseNetworks, type Network } from './webhooks/addresses.js'
+import { parseWebhookHosts, type WebhookHost } from './webhooks/hosts.js'
+import { isFile, parseSecrets } from './webhooks/secrets.js'
 import { MAX_WORKERS, type ModelEntry, parseModels } from './models-option.js'
 
 /** The folder that holds package.json, models/ and python-worker/. */
@@ -195,10 +199,12 @@ export const options = {
     doc: 'Most bytes of answers kept for retries. Default and maximum: an eighth of MEMORY_BUDGET.',
     parse: (value: string) => parseNumber(value, { min: 0, max: 2 ** 40, ...whole })
   }),
-  jobStore: text(
-    'JOB_STORE',
-    'memory',
-    'Where durable jobs are kept (docs/jobs.md): memory, where they end with the gateway, or a Valkey server that several gateways may share, as valkey://[user:password@]host[:port][/db]; valkeys:// is over TLS.'
+  jobStore: secret(
+    text(
+      'JOB_STORE',
+      'memory',
+      'Where durable jobs are kept (docs/jobs.md): memory, where they end with the gateway, or a Valkey server that several gateways may share, as valkey://[user:password@]host[:port][/db]; valkeys:// is over TLS.'
+    )
   ),
   jobLimit: number(
     'JOB_LIMIT',
@@ -242,6 +248,27 @@ export const options = {
     { min: 0, max: 16, ...whole },
     'Replicas of the Valkey server that must have a job before its submission is answered. With 0, a job that was accepted just before a failover may be lost.'
   ),
+  webhookHosts: {
+    env: 'WEBHOOK_HOSTS',
+    doc: 'Where webhooks of jobs may go on a server without ACCESS_KEYS, separated by spaces: hooks.example.com, *.example.com, hooks.example.com:8443; with https only, unless it says http://receiver.team.svc.cluster.local:8080 (docs/webhooks.md). With keys, webhook_hosts in their file says it for each. Empty: nowhere.',
+    value: 'hosts',
+    fallback: [],
+    parse: (value: string) => parseWebhookHosts(value.split(/\s+/).filter(Boolean))
+  } as Option<readonly WebhookHost[]>,
+  webhookSecrets: optional({
+    env: 'WEBHOOK_SECRETS',
+    value: 'whsec|@file',
+    doc: 'What signs webhooks: whsec_ and 24 to 64 bytes in base64, or @FILE for a file that contains it. Two, separated by a space or line, while one replaces the other: webhooks then have a signature of each.',
+    secret: true,
+    parse: parseWebhookSecrets
+  }),
+  webhookNetworks: {
+    env: 'WEBHOOK_NETWORKS',
+    doc: 'Private networks that have receivers of webhooks, as CIDRs separated by spaces, such as 10.0.0.0/8. Webhooks go to no other private or reserved address, whatever name it has.',
+    value: 'networks',
+    fallback: [],
+    parse: parseNetworks
+  } as Option<readonly Network[]>,
   accessKeys: optional({
     env: 'ACCESS_KEYS',
     value: 'file',
@@ -467,6 +494,12 @@ function parseOrigins(value: string): string[] {
 }
 
 /** The file is read when the server starts, so that manifests can be checked where it does not exist. */
+function parseWebhookSecrets(value: string): string {
+  if (!isFile(value)) parseSecrets(value)
+  return value
+}
+
+/** The file is read when the server starts, so that manifests can be checked where it does not exist. */
 function parseKey(value: string): string {
   if (!CURVE_KEY.test(value) && !/^@./.test(value))
     throw new Error('must be 40 characters of Z85, or @FILE for a file that contains them')
@@ -504,6 +537,12 @@ function check(values: OptionValues<typeof options>): GatewayOptions {
     throw new OptionError('DEFAULT_GUIDANCE_START must be at most DEFAULT_GUIDANCE_END')
   if (values.pictureDisk < values.pictureLimit) throw new OptionError('PICTURE_DISK must be at least PICTURE_LIMIT')
   if (values.resultsKeep < values.resultsUrlTtl) throw new OptionError('RESULTS_KEEP must be at least RESULTS_URL_TTL')
+  if (values.webhookHosts.length > 0 && values.webhookSecrets === undefined)
+    throw new OptionError('WEBHOOK_HOSTS needs WEBHOOK_SECRETS, which sign webhooks')
+  if (values.webhookHosts.length > 0 && values.accessKeys !== undefined)
+    throw new OptionError(
+      'WEBHOOK_HOSTS is for a server without ACCESS_KEYS: give webhook_hosts to the keys in their file'
+    )
   if (values.heartbeatTimeout < 2 * values.heartbeatInterval)
     throw new OptionError('HEARTBEAT_TIMEOUT must be at least twice HEARTBEAT_INTERVAL')
   const memoryBudget = checkMemory(values)
@@ -570,8 +609,10 @@ export function requireModels(given: GatewayOptions): GatewayOptions {
 
 /** The environment of this process, which its workers inherit, without what only the gateway may know. */
 export function processEnvironment(): NodeJS.ProcessEnv {
-  const { JOB_STORE: _, ...rest } = process.env
-  return rest
+  const own = new Set(
+    Object.values<Option<unknown>>(options).flatMap(({ env, secret }) => (secret === true ? env : []))
+  )
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !own.has(name)))
 }
 
 /** The memory budget in bytes: the given one, else one that fits the process. Checks the options that depend on it. */

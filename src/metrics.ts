@@ -5,6 +5,7 @@ import type { WorkerPool } from './workers/worker-pool.js'
 import type { PoolObserver } from './workers/events.js'
 import type { Heartbeat } from './workers/protocol.js'
 import type { ErrorCode } from './errors.js'
+import type { AnnouncerObserver } from './jobs/announcer.js'
 import type { ConsumerObserver, JobConsumer } from './jobs/consumer.js'
 import type { Jobs, JobsObserver } from './jobs/jobs.js'
 import { type MemoryBudget, PARTS } from './memory.js'
@@ -41,7 +42,8 @@ export interface Metrics {
     UploadObserver &
     ResultsObserver &
     JobsObserver &
-    ConsumerObserver
+    ConsumerObserver &
+    AnnouncerObserver
   /** Adds the metrics that are read from the running parts at each scrape. Call it once. */
   watch: (parts: WatchedParts) => void
   /** A client that did not read its answer was disconnected. */
@@ -124,7 +126,14 @@ export function createMetrics(): Metrics {
     'Jobs claimed here and not ended: returned to the store, or lost to another gateway.',
     ['how']
   )
+  const webhooks = counter(
+    'easel_webhooks_total',
+    'Attempts to send a webhook from here, by outcome: delivered, retried (it failed and is sent again), gone (410) or given_up.',
+    ['outcome']
+  )
+  const webhookSeconds = histogram('easel_webhook_duration_seconds', 'One attempt to send a webhook.')
   // From 0, so that the first one is an increase.
+  for (const outcome of ['delivered', 'retried', 'gone', 'given_up']) webhooks.inc({ outcome }, 0)
   for (const result of ['new', 'known']) jobsSubmitted.inc({ result }, 0)
   for (const status of ['succeeded', 'failed', 'cancelled', 'expired']) jobsEnded.inc({ status }, 0)
   for (const how of ['returned', 'lost']) jobsLeft.inc({ how }, 0)
@@ -171,7 +180,11 @@ export function createMetrics(): Metrics {
     deleted: (outcome) => resultsDeleted.inc({ outcome }),
     submitted: (result) => jobsSubmitted.inc({ result }),
     jobEnded: (status) => jobsEnded.inc({ status }),
-    jobLeft: (how) => jobsLeft.inc({ how })
+    jobLeft: (how) => jobsLeft.inc({ how }),
+    announced(outcome, seconds) {
+      webhooks.inc({ outcome })
+      webhookSeconds.observe(seconds)
+    }
   }
   return {
     registry,
@@ -370,6 +383,12 @@ function watch(
     'Most bytes of them (JOB_BYTES).',
     [],
     single(() => store.bounds.bytes)
+  )
+  gauge(
+    'easel_webhooks_waiting',
+    'Jobs in the store whose end is still to be told to their webhook.',
+    [],
+    single(() => store.webhooks.waiting)
   )
   gauge(
     'easel_job_store_up',

@@ -7,7 +7,7 @@ export interface Option<T> {
   /** What `--help` and the docs call the value. */
   value: string
   fallback: T
-  /** Whether errors must not repeat the value. */
+  /** Whether errors must not repeat the value, and other processes must not get it. */
   secret?: boolean
   /** @throws Error that says which values are valid */
   parse: (text: string) => T
@@ -35,6 +35,11 @@ export class OptionError extends Error {}
 
 export function text(env: string, fallback: string, doc: string): Option<string> {
   return { env, doc, fallback, value: 'text', parse: (value) => value }
+}
+
+/** An option whose value only this program may know. */
+export function secret<T>(option: Option<T>): Option<T> {
+  return { ...option, secret: true }
 }
 
 export function optional<T>(option: Omit<Option<T>, 'fallback'>): Option<T | undefined> {

@@ -6,6 +6,7 @@ import { CANNY, PREPROCESSORS, type PreprocessorName } from './pictures/preproce
 import { UPSCALERS, type Upscaler } from './upscalers.js'
 import { PRIORITIES, type Priority } from './priority.js'
 import { OutputFormat } from './schemas/format.js'
+import { MAX_WEBHOOK_URL } from './webhooks/hosts.js'
 
 /**
  * The longest prompt in UTF-16 units, the same as in OpenAI's API. 77 tokens rarely exceed 500 units. Longer prompts
@@ -809,6 +810,15 @@ export const parameters = {
       description: 'Steps between previews in the event stream. 0, the default, means none.'
     }),
     handling: true
+  },
+  webhook: {
+    schema: Type.String({
+      maxLength: MAX_WEBHOOK_URL,
+      description:
+        'Of a durable job (`Prefer: respond-async`, PUT /jobs/{id}): the https:// address that gets a signed POST when the job has ended (docs/webhooks.md).'
+    }),
+    handling: true,
+    openai: true
   }
 } as const satisfies Record<string, Parameter>
 

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import { KeyFile } from './access/key-file.js'
+import { WebhookRules } from './access/webhook-rules.js'
 import { type AppParts, buildAdminApp, buildApp } from './app.js'
 import { type GatewayOptions, packageRoot, processEnvironment } from './gateway-options.js'
 import { Connections } from './connections.js'
@@ -14,6 +15,7 @@ import { readCurveKeys } from './workers/curve.js'
 import type { WorkerProcess } from './workers/supervisor.js'
 import { type PoolOptions, WorkerPool } from './workers/worker-pool.js'
 import { ImageEncoder } from './image/encoder.js'
+import { JobAnnouncer } from './jobs/announcer.js'
 import { JobConsumer } from './jobs/consumer.js'
 import { Jobs } from './jobs/jobs.js'
 import { JobFileStore } from './jobs/files.js'
@@ -30,6 +32,7 @@ import type { Location } from './results/location.js'
 import { openStore } from './results/open.js'
 import { Results } from './results/results.js'
 import { Signer } from './results/signature.js'
+import { webhookBody } from './routes/jobs/webhook.js'
 import { MAX_READS, STORED_PATH, type StoredFiles } from './routes/stored-file.js'
 import { Model, Models } from './service/models.js'
 import { ImageService } from './service/service.js'
@@ -37,6 +40,8 @@ import { SdxlTokenizers, SharedParts } from './tokenizer/index.js'
 import { noTracing, type Tracing } from './tracing/tracing.js'
 import { MAX_FILES, UploadStore } from './uploads/store.js'
 import { readVersion } from './version.js'
+import { secretsIn } from './webhooks/secrets.js'
+import { WebhookSender } from './webhooks/sender.js'
 
 /** The assembled gateway. It does not listen yet. */
 export interface Server {
@@ -58,6 +63,12 @@ const LAST_FILES_MS = 500
 
 /** How long sending the last answers may take, in ms. */
 const LAST_ANSWERS_MS = 2000
+
+/** How long the last webhooks may take, in ms. */
+const LAST_WEBHOOKS_MS = 1000
+
+/** How long an attempt to send a webhook may take, in ms. */
+const WEBHOOK_MS = 15_000
 
 /** Descriptors reserved for the process itself, and for each worker (3 pipes, its socket, more while it starts). */
 const OWN_DESCRIPTORS = 64
@@ -153,6 +164,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
     place: stored?.results.identity
   })
   const files = stored && new JobFileStore(stored.results, store, log)
+  const webhooks = await webhookRules(options, keys)
   const jobs = new Jobs({
     store,
     files,
@@ -160,8 +172,19 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
     timeout: options.jobTimeout * 1000,
     // While the request runs, and for as long as its answer is kept.
     keyTtl: (options.requestTimeout + options.idempotencyTtl) * 1000,
+    webhooks,
     observer: metrics.observer
   })
+  const announcer = sendsWebhooks(options)
+    ? new JobAnnouncer({
+        store,
+        rules: webhooks,
+        sender: new WebhookSender({ networks: options.webhookNetworks, version, timeout: WEBHOOK_MS }),
+        bodyOf: (name, state) => webhookBody(jobs, name, state, options.publicUrl),
+        log,
+        observer: metrics.observer
+      })
+    : undefined
   const consumer = new JobConsumer({
     store,
     files,
@@ -170,7 +193,13 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
     owner: randomUUID(),
     withRecipe: options.embedRecipe,
     log,
-    observer: metrics.observer
+    observer: {
+      ...metrics.observer,
+      jobEnded(end) {
+        metrics.observer.jobEnded(end)
+        announcer?.wake()
+      }
+    }
   })
   for (const { served } of service.models) void served.firstReady.then(() => consumer.wake()).catch(() => undefined)
   metrics.watch({ pool, service, memory, uploads, connections, log, jobs, consumer })
@@ -222,6 +251,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
         await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS))
       await pool.close()
       await consumer.close()
+      await announcer?.close(LAST_WEBHOOKS_MS)
       await files?.close()
       await store.close()
       keys?.close()
@@ -263,6 +293,24 @@ async function openJobStore(
   const { ValkeyJobStore } = await import('./jobs/valkey/store.js')
   const trusted = jobStoreCa === undefined ? undefined : await readFile(jobStoreCa, 'utf8')
   return new ValkeyJobStore({ address, replicas, bounds: parts.bounds, log, trusted, place })
+}
+
+/** Whether webhooks may go anywhere. A gateway that sends none leaves them to those that do. */
+function sendsWebhooks({ accessKeys, webhookHosts }: GatewayOptions): boolean {
+  return accessKeys !== undefined || webhookHosts.length > 0
+}
+
+async function webhookRules(
+  { webhookHosts: hosts, webhookSecrets: given }: GatewayOptions,
+  keys: KeyFile | undefined
+): Promise<WebhookRules> {
+  const secrets =
+    given === undefined
+      ? []
+      : await secretsIn(given).catch((error: Error) => {
+          throw new Error(`WEBHOOK_SECRETS: ${error.message}`, { cause: error })
+        })
+  return new WebhookRules({ keys, hosts, secrets })
 }
 
 /** Tokenizers of the models, in order. Those of equal folders share their parts. */

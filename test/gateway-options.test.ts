@@ -62,6 +62,15 @@ describe('loadOptions', () => {
     [['--prot', '1'], {}, /--prot.*--help/],
     [[], { WORKER: 'connect' }, /^WORKER_ENDPOINT: WORKER=connect needs it/],
     [[], { WORKER_ENDPOINT: 'http://x' }, /must be ipc/],
+    [[], { WEBHOOK_HOSTS: 'a.example' }, /WEBHOOK_HOSTS needs WEBHOOK_SECRETS/],
+    [
+      [],
+      { WEBHOOK_HOSTS: 'a.example', WEBHOOK_SECRETS: '@/run/secret', ACCESS_KEYS: 'keys.json' },
+      /give webhook_hosts to the keys/
+    ],
+    [[], { WEBHOOK_HOSTS: 'a.example b/c' }, /WEBHOOK_HOSTS="a.example b\/c": host 2 must be/],
+    [[], { WEBHOOK_SECRETS: 'whsec_c2hvcnQ=' }, /^WEBHOOK_SECRETS: secret 1 must be whsec_ and 24 to 64 bytes/],
+    [[], { WEBHOOK_NETWORKS: '10.0.0.0' }, /WEBHOOK_NETWORKS="10.0.0.0": .* write it like 10.0.0.0\/8/],
     [[], { WORKER_ENDPOINT: 'ipc://@worker' }, /WORKER_ENDPOINT=ipc:\/\/@worker: an abstract socket has no owner/],
     [[], { WORKER_ENDPOINT: 'tcp://0.0.0.0:5555' }, /CURVE_SECRET_KEY and CURVE_WORKER_KEYS must be set/],
     [

@@ -36,6 +36,11 @@ export class KeyFile {
     return findKey(this.#keys, token)
   }
 
+  /** The key of this name, as the file is now. */
+  named(name: string): AccessKey | undefined {
+    return this.#keys.find((key) => key.name === name)
+  }
+
   close(): void {
     clearInterval(this.#timer)
   }

@@ -1,6 +1,8 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { Type } from 'typebox'
 import { Value } from 'typebox/value'
+import { parseWebhookHosts, type WebhookHost } from '../webhooks/hosts.js'
+import { parseSecrets } from '../webhooks/secrets.js'
 
 /** A caller that may use the service. */
 export interface AccessKey {
@@ -14,6 +16,10 @@ export interface AccessKey {
   readonly weight: number
   /** Whether all its requests are batch requests. */
   readonly batchOnly: boolean
+  /** Where the webhooks of its jobs may go. */
+  readonly webhookHosts: readonly WebhookHost[]
+  /** What signs them, instead of the server's secrets. */
+  readonly webhookSecrets: readonly Buffer[] | undefined
 }
 
 const KeyFile = Type.Object(
@@ -27,7 +33,9 @@ const KeyFile = Type.Object(
           requests_per_minute: Type.Optional(Type.Integer({ minimum: 1 })),
           concurrent_requests: Type.Optional(Type.Integer({ minimum: 1 })),
           weight: Type.Optional(Type.Number({ minimum: 0.01, maximum: 100 })),
-          batch_only: Type.Optional(Type.Boolean())
+          batch_only: Type.Optional(Type.Boolean()),
+          webhook_hosts: Type.Optional(Type.Array(Type.String())),
+          webhook_secrets: Type.Optional(Type.Array(Type.String()))
         },
         { additionalProperties: false }
       )
@@ -38,7 +46,7 @@ const KeyFile = Type.Object(
 
 /**
  * Parses a key file: `{"keys": [{"name", "key" or "sha256", "requests_per_minute"?, "concurrent_requests"?, "weight"?,
- * "batch_only"?}]}`.
+ * "batch_only"?, "webhook_hosts"?, "webhook_secrets"?}]}`.
  *
  * @throws Error that says what is wrong without revealing a key
  */
@@ -55,7 +63,17 @@ export function parseKeys(text: string): AccessKey[] {
   }
   const names = new Set<string>()
   return file.keys.map(
-    ({ name, key, sha256, requests_per_minute, concurrent_requests, weight = 1, batch_only = false }) => {
+    ({
+      name,
+      key,
+      sha256,
+      requests_per_minute,
+      concurrent_requests,
+      weight = 1,
+      batch_only = false,
+      webhook_hosts = [],
+      webhook_secrets
+    }) => {
       if (names.has(name)) throw new Error(`two keys have the name ${name}`)
       names.add(name)
       if ((key === undefined) === (sha256 === undefined)) throw new Error(`${name}: give either key or sha256`)
@@ -66,10 +84,21 @@ export function parseKeys(text: string): AccessKey[] {
         requestsPerMinute: requests_per_minute,
         concurrentRequests: concurrent_requests,
         weight,
-        batchOnly: batch_only
+        batchOnly: batch_only,
+        webhookHosts: ofKey(name, 'webhook_hosts', () => parseWebhookHosts(webhook_hosts)),
+        webhookSecrets: ofKey(name, 'webhook_secrets', () => webhook_secrets && parseSecrets(webhook_secrets.join(' ')))
       }
     }
   )
+}
+
+/** What `read` returns. @throws Error that says of which key, and where in it, something is wrong */
+function ofKey<T>(name: string, field: string, read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    throw new Error(`${name}: ${field}: ${(error as Error).message}`, { cause: error })
+  }
 }
 
 /** The key that matches a token. Constant-time: compares every key even after a match. */

@@ -19,6 +19,8 @@ export interface JobsOptions {
   timeout: number
   /** ms for which gateways remember together what an Idempotency-Key was first used for */
   keyTtl: number
+  /** Says where the ends of jobs may be told. */
+  webhooks: { accept: (text: string, scope: string) => URL }
   observer: JobsObserver
 }
 
@@ -65,7 +67,7 @@ export class Jobs {
    * Submits a job, or finds the one of the same name and body.
    *
    * @param request with the pictures' digests
-   * @throws EaselError when it is refused: JOB_EXISTS or IDEMPOTENCY_KEY_REUSED for another body, what is wrong with the
+   * @throws EaselError when it is refused: WEBHOOK_NOT_ALLOWED, JOB_EXISTS or IDEMPOTENCY_KEY_REUSED for another body, what is wrong with the
    *   request as far as it is known, JOBS_FULL, JOB_STORE_UNAVAILABLE, DRAINING
    */
   async submit(
@@ -78,7 +80,8 @@ export class Jobs {
     if (service.draining) throw new EaselError('DRAINING', undefined, { retryAfter: NOT_READY_RETRY_SECONDS })
     const name = { scope: caller.scope, id: id ?? (key === undefined ? randomUUID() : idOfKey(key)) }
     // Its deadline is the job's, from now on, and nobody sees previews.
-    const { timeout: limit = Infinity, preview_interval: _, ...rest } = asked
+    const { timeout: limit = Infinity, webhook, preview_interval: _, ...rest } = asked
+    const told = webhook === undefined ? undefined : this.#options.webhooks.accept(webhook, caller.scope)
     const request: GenerateRequest = { ...rest, seed: rest.seed ?? randomInt(2 ** 32) }
     const { weight = 1, priority } = shareOf(request, caller)
     const plan = pictures.length === 0 ? service.foresee(request, caller) : undefined
@@ -111,7 +114,7 @@ export class Jobs {
       body,
       about: JSON.stringify(about),
       pictures,
-      webhook: undefined
+      webhook: told && { id: `msg_${randomUUID()}`, url: told.href, host: told.host }
     })
     if (state.fingerprint !== fingerprint)
       throw key === undefined

@@ -13,6 +13,7 @@ import * as error from '../schemas/error.js'
 import * as generate from '../schemas/generate.js'
 import * as health from '../schemas/health.js'
 import * as job from '../schemas/job.js'
+import * as jobWebhook from '../schemas/job-webhook.js'
 import * as loras from '../schemas/loras.js'
 import { asOffered } from '../schemas/offered.js'
 import * as openai from '../schemas/openai.js'
@@ -33,6 +34,7 @@ const MODULES: readonly object[] = [
   generate,
   health,
   job,
+  jobWebhook,
   loras,
   openai,
   recipe,
@@ -53,6 +55,30 @@ const SHARED: readonly TSchema[] = MODULES.flatMap((module): unknown[] => Object
  */
 const CONTENT_SECURITY_POLICY =
   "default-src 'self'; base-uri 'self'; frame-ancestors 'self'; img-src 'self' data: blob:; object-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'"
+
+/** What a receiver of webhooks gets. */
+const JOB_WEBHOOK = {
+  post: {
+    tags: ['jobs'],
+    operationId: 'jobEnded',
+    summary: 'A job has ended',
+    description:
+      'Sent to the `webhook` of a job (docs/webhooks.md), at least once. Any answer from 200 to 299 within 15 s takes it; 410 refuses it for good; after others it is sent again.',
+    security: [],
+    parameters: Object.entries(jobWebhook.webhookHeaders).map(([name, description]) => ({
+      name,
+      in: 'header' as const,
+      required: true,
+      description,
+      schema: { type: 'string' as const }
+    })),
+    requestBody: {
+      required: true,
+      content: { 'application/json': { schema: { $ref: '#/components/schemas/JobWebhook' } } }
+    },
+    responses: { '2XX': { description: 'It is taken.' }, '410': { description: 'It is not sent again.' } }
+  }
+}
 
 /**
  * Serves an OpenAPI 3.1 document of all routes registered after it at /openapi.json, and a page to read it at /docs.
@@ -81,6 +107,7 @@ export const openApiPlugin = fp<{ service: ImageService }>(
           }
         },
         security: [{}, { key: [] }],
+        webhooks: { job: JOB_WEBHOOK },
         tags: [
           { name: 'images', description: 'Making images' },
           { name: 'jobs', description: 'Images that are made later, and kept' },

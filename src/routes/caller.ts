@@ -36,11 +36,12 @@ export function fingerprintOfRequest(body: GenerateRequest): string {
   return fingerprintOf(pictureOf(body))
 }
 
-/** The fields that determine the files: not the timeout, the previews, the class, or whether a long prompt is cut or refused. */
+/** The fields that determine the files: not the timeout, the previews, the class, the webhook, or whether a long prompt is cut or refused. */
 function pictureOf({
   timeout: _timeout,
   preview_interval: _previews,
   priority: _priority,
+  webhook: _webhook,
   truncate: _truncate,
   output_format = 'png',
   ...rest

@@ -92,7 +92,7 @@ export const ADMISSION_CODES = [
 export const STORE_CODES = ['JOB_STORE_UNAVAILABLE'] as const satisfies readonly ErrorCode[]
 
 /** Errors of a request that becomes a job. */
-export const JOB_FAILURES = ['JOBS_FULL', ...STORE_CODES] as const satisfies readonly ErrorCode[]
+export const JOB_FAILURES = ['JOBS_FULL', 'WEBHOOK_NOT_ALLOWED', ...STORE_CODES] as const satisfies readonly ErrorCode[]
 
 /** Errors that refuse a request as a job: not those that say to wait, because a job waits by itself. */
 export const JOB_CODES = [

@@ -296,6 +296,12 @@ export class ImageService {
   }
 
   #submit(request: GenerateRequest, caller: Caller, prepared: Prepared | undefined): Submitted {
+    if (request.webhook !== undefined)
+      throw new EaselError(
+        'INVALID_REQUEST',
+        'webhook is for durable jobs: send the header Prefer: respond-async, or leave webhook out',
+        { field: 'webhook' }
+      )
     const known = caller.key && this.#keyed.find(caller.key)
     if (known === undefined) {
       const run = this.#accept(request, caller, prepared)

@@ -47,6 +47,16 @@ describe('parseKeys', () => {
       /two keys have the name a/
     ],
     ['neither key nor hash', file({ name: 'a' }), /either key or sha256/],
+    [
+      'a host that is none',
+      file({ name: 'a', key: 'another-long-secret', webhook_hosts: ['b.example', `https://c.example/${secret}`] }),
+      /^a: webhook_hosts: host 2 must be/
+    ],
+    [
+      'a secret that is none',
+      file({ name: 'a', key: 'another-long-secret', webhook_secrets: [`whsec_${secret}`] }),
+      /^a: webhook_secrets: secret 1 must be/
+    ],
     ['both', file({ name: 'a', key: secret, sha256: '0'.repeat(64) }), /either key or sha256/]
   ])('rejects %s without revealing the secret', (_what, text, message) => {
     expect(() => parseKeys(text)).toThrow(message)

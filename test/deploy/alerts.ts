@@ -169,6 +169,29 @@ export const alertCases: AlertCase[] = [
     alsoQuiet: [{ [`up{job="easel",${POD}}`]: '1x100' }]
   },
   {
+    alert: 'EaselWebhooksFailing',
+    labels: { namespace: 'easel' },
+    summary: '75% of attempts to send webhooks fail',
+    fires: {
+      [`easel_webhooks_total{outcome="delivered",${POD}}`]: '0+1x100',
+      [`easel_webhooks_total{outcome="retried",${POD}}`]: '0+2x100',
+      [`easel_webhooks_total{outcome="given_up",${POD}}`]: '0+1x100'
+    },
+    // One receiver of many, and a handful where nobody else has one.
+    quiet: {
+      [`easel_webhooks_total{outcome="delivered",${POD}}`]: '0+4x100',
+      [`easel_webhooks_total{outcome="retried",${POD}}`]: '0+2x100',
+      [`easel_webhooks_total{outcome="given_up",${POD}}`]: '0x100'
+    },
+    alsoQuiet: [
+      {
+        [`easel_webhooks_total{outcome="delivered",${POD}}`]: '0x100',
+        [`easel_webhooks_total{outcome="retried",${POD}}`]: '0x60 1 2 3 4 5 6 7 7x100',
+        [`easel_webhooks_total{outcome="given_up",${POD}}`]: '0x100'
+      }
+    ]
+  },
+  {
     alert: 'EaselEventLoopSlow',
     labels: pod,
     summary: 'The gateway of easel-0 lags by 500ms',

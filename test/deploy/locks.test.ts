@@ -13,7 +13,8 @@ const locks = [
   'test/deploy/requirements.lock',
   'test/http/requirements.lock',
   'test/results/requirements.lock',
-  'test/jobs/requirements.lock'
+  'test/jobs/requirements.lock',
+  'test/webhooks/requirements.lock'
 ]
 
 describe.each(locks)('%s', (file) => {

@@ -5,6 +5,7 @@ import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { curveKeyPair, Dealer } from 'zeromq'
 import { loadOptions } from '../../src/gateway-options.js'
+import { secretOf } from '../support/receiver.js'
 import { generate, metric, openServer, type RunningServer, running } from '../support/server.js'
 import { until } from '../support/wait.js'
 import { INSTALL_MS } from './manifests.js'
@@ -24,7 +25,10 @@ const ends: (() => Promise<void>)[] = []
 beforeAll(async () => {
   const folder = await mkdtemp(join(tmpdir(), 'easel-test-'))
   ends.push(() => rm(folder, { recursive: true }))
-  await writeFile(join(folder, 'keys.json'), JSON.stringify({ keys: [{ name: 'team', key: KEY }] }))
+  await writeFile(
+    join(folder, 'keys.json'),
+    JSON.stringify({ keys: [{ name: 'team', key: KEY, webhook_hosts: ['http://127.0.0.1'] }] })
+  )
   await writeFile(join(folder, 'ink.safetensors'), 'ink')
   // A model that takes turns, so that its loading is measured.
   const model = { name: 'base', path: loadOptions([], {}).models[0]!.path, device: 'chip' }
@@ -33,7 +37,8 @@ beforeAll(async () => {
     WORKER_ARGS: `--fake-step-ms 20 --fake-merge-ms 5 --loras ${folder}`,
     ACCESS_KEYS: join(folder, 'keys.json'),
     MODELS: join(folder, 'models.json'),
-    RESULTS: `file://${folder}/results`
+    RESULTS: `file://${folder}/results`,
+    WEBHOOK_SECRETS: secretOf(1)
   })
   ends.push(opened.stop)
   ;({ server } = opened)
@@ -70,6 +75,10 @@ async function live(round: number): Promise<void> {
     body: JSON.stringify({ prompt: 'x', num_inference_steps: 3, response_format: 'url' })
   })
   expect(stored.status).toBe(200)
+  // Nothing listens there, and it may not be asked.
+  const attempts = await metric(server, 'easel_webhooks_total')
+  expect((await ask({ webhook: 'http://127.0.0.1/' }, { prefer: 'respond-async' })).status).toBe(202)
+  await until('its end was tried to be told', async () => (await metric(server, 'easel_webhooks_total')) > attempts)
   await badMessage()
   await badPeer()
   const replayed = ask({ num_inference_steps: 100 })

@@ -1,15 +1,12 @@
 import { createServer as createTls } from 'node:tls'
-import { execFileSync } from 'node:child_process'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { type AddressInfo, connect } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { once } from 'node:events'
 import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { DELETE_AGAIN_MS, type JobBounds, SETTLE_MS } from '../../src/jobs/store.js'
 import { ValkeyJobStore } from '../../src/jobs/valkey/store.js'
 import { parseValkeyAddress } from '../../src/valkey-address.js'
+import { certificate } from '../support/certificate.js'
 import { startValkey, type ValkeyServer } from '../support/valkey.mjs'
 import { until } from '../support/wait.js'
 import { BOUNDS, contract, job, type OpenStore } from './contract.js'
@@ -270,33 +267,8 @@ describe('the store in Valkey', () => {
 
   it('signs in over TLS, and logs no password', async () => {
     const other = await own('--requirepass', 'a-secret-of-the-store')
-    const folder = await mkdtemp(join(tmpdir(), 'easel-tls-'))
-    onTestFinished(() => rm(folder, { recursive: true }))
-    const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
-    execFileSync(
-      'openssl',
-      [
-        'req',
-        '-x509',
-        '-newkey',
-        'ec',
-        '-pkeyopt',
-        'ec_paramgen_curve:P-256',
-        '-nodes',
-        '-keyout',
-        key,
-        '-out',
-        cert,
-        '-days',
-        '1',
-        '-subj',
-        '/CN=localhost',
-        '-addext',
-        'subjectAltName=DNS:localhost'
-      ],
-      { stdio: 'ignore' }
-    )
-    const front = createTls({ key: await readFile(key), cert: await readFile(cert) }, (socket) => {
+    const { key, cert } = await certificate()
+    const front = createTls({ key, cert }, (socket) => {
       const to = connect(other.port, '127.0.0.1')
       socket.pipe(to).pipe(socket)
       for (const each of [socket, to]) each.on('error', () => undefined)
@@ -322,7 +294,7 @@ describe('the store in Valkey', () => {
       bounds: BOUNDS,
       replicas: 0,
       log,
-      trusted: await readFile(cert, 'utf8')
+      trusted: cert.toString()
     })
     onTestFinished(() => trusting.close())
     await until('the store answers', () => trusting.available)
