@@ -190,7 +190,7 @@ export const options = {
   memoryBudget: optional({
     env: 'MEMORY_BUDGET',
     value: 'bytes',
-    doc: "Most bytes that the gateway holds for clients: 1/8 for request bodies, 1/8 for decoded pictures that requests start from, 1/8 for answers kept for retries and durable jobs in memory, the rest for pixels, files and answers being read. Requests beyond it are refused with 503 MEMORY_FULL. Default: (M - 160 MiB) / 2, from 64 MiB to 2 GiB, where M is the container's memory limit or else the machine's memory.",
+    doc: "Most bytes that the gateway holds for clients: 1/8 for request bodies, 1/8 for decoded pictures that requests start from, 1/8 for answers kept for retries and durable jobs in memory, the rest for pixels, states of unfinished images that move to another worker, files and answers being read. Requests beyond it are refused with 503 MEMORY_FULL. Default: (M - 160 MiB) / 2, from 64 MiB to 2 GiB, where M is the container's memory limit or else the machine's memory.",
     parse: (value: string) => parseNumber(value, { min: LEAST_BUDGET, max: 2 ** 40, ...whole })
   }),
   idempotencyBytes: optional({

@@ -1,5 +1,5 @@
 /** What the gateway holds memory for. Each is a label value of `easel_memory_bytes`. */
-export const PARTS = ['uploads', 'inputs', 'pixels', 'files', 'answers', 'replays', 'jobs'] as const
+export const PARTS = ['uploads', 'inputs', 'pixels', 'states', 'files', 'answers', 'replays', 'jobs'] as const
 export type Part = (typeof PARTS)[number]
 
 /** Each pool has its own share, so uploads and kept answers can never take memory from running images. */
@@ -10,7 +10,7 @@ const POOLS = {
   inputs: 1 / 8,
   /** Finished answers kept for retries, and durable jobs that this process keeps. */
   replays: 1 / 8,
-  /** Pixels, files and answers being read. */
+  /** Pixels, states of unfinished images, files and answers being read. */
   images: 5 / 8
 } as const
 type Pool = keyof typeof POOLS
@@ -19,6 +19,7 @@ const POOL_OF: Readonly<Record<Part, Pool>> = {
   uploads: 'uploads',
   inputs: 'inputs',
   pixels: 'images',
+  states: 'images',
   files: 'images',
   answers: 'images',
   replays: 'replays',
@@ -43,7 +44,7 @@ export interface Hold {
  */
 export class MemoryBudget {
   readonly #limit: number
-  readonly #used: Record<Part, number> = { uploads: 0, inputs: 0, pixels: 0, files: 0, answers: 0, replays: 0, jobs: 0 }
+  readonly #used = Object.fromEntries(PARTS.map((part) => [part, 0])) as Record<Part, number>
   readonly #listeners: (() => void)[] = []
   #telling = false
 

@@ -10,6 +10,7 @@ import type { ConsumerObserver, JobConsumer } from './jobs/consumer.js'
 import type { Jobs, JobsObserver } from './jobs/jobs.js'
 import { type MemoryBudget, PARTS } from './memory.js'
 import type { ConnectedWorker } from './workers/registry.js'
+import { HANDOVERS } from './workers/saved-states.js'
 import { linesDropped } from './log.js'
 import type { ServiceObserver, ImageService } from './service/service.js'
 import type { ReaderObserver } from './pictures/reader.js'
@@ -87,6 +88,11 @@ export function createMetrics(): Metrics {
     ['result']
   )
   const replays = counter('easel_replays_total', 'Requests sent to a worker again.')
+  const handovers = counter(
+    'easel_handovers_total',
+    'Unfinished images that leaving workers gave back, by how that ended: continued, refused, crashed, no_worker, full, ended.',
+    ['outcome']
+  )
   const lost = counter('easel_workers_lost_total', 'Connections to workers that ended.', ['worker', 'cause'])
   const restarts = counter('easel_worker_restarts_total', 'Restarts of worker processes.', ['worker'])
   const swaps = counter('easel_model_swaps_total', 'Times that a model took over the device that it shares.', ['model'])
@@ -137,6 +143,7 @@ export function createMetrics(): Metrics {
   for (const result of ['new', 'known']) jobsSubmitted.inc({ result }, 0)
   for (const status of ['succeeded', 'failed', 'cancelled', 'expired']) jobsEnded.inc({ status }, 0)
   for (const how of ['returned', 'lost']) jobsLeft.inc({ how }, 0)
+  for (const outcome of HANDOVERS) handovers.inc({ outcome }, 0)
   const compile = new Gauge({
     name: 'easel_compile_seconds',
     help: 'Time to compile a program, or to load it from the cache.',
@@ -172,6 +179,7 @@ export function createMetrics(): Metrics {
       resultBytes.inc(bytes)
     },
     replay: () => replays.inc(),
+    handover: (outcome) => handovers.inc({ outcome }),
     workerLost: (worker, cause) => lost.inc({ worker, cause }),
     swap: (model) => swaps.inc({ model }),
     restart: (worker) => restarts.inc({ worker }),

@@ -112,6 +112,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
       tokenizers: tokenizers[index]!.tokenizers.map(({ digest }) => digest),
       check: (model) => problemWithDefaults(model, options.defaults, tokenizers[index]!)
     })),
+    holdStates: (bytes) => memory.tryHold('states', bytes),
     log,
     observer: metrics.observer
   })

@@ -11,6 +11,7 @@ from easel_worker.engine import (
     Engine,
     ImageSpec,
     Lane,
+    LaneState,
     Latents,
     Merges,
     Pixels,
@@ -56,6 +57,15 @@ class Recorder:
         """As the engine."""
         self._begun[spec.seed] = self._now()
         return self._engine.start(spec)
+
+    def save(self, lane: Lane, most: int) -> LaneState | None:
+        """As the engine."""
+        return self._engine.save(lane, most)
+
+    def resume(self, spec: ImageSpec, state: LaneState) -> Lane:
+        """As the engine."""
+        self._begun[spec.seed] = self._now()
+        return self._engine.resume(spec, state)
 
     def step(self, lanes: Sequence[Lane]) -> None:
         """As the engine."""

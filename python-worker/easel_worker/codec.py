@@ -15,13 +15,18 @@ from easel_worker.protocol import (
     NO_PIXELS,
     VERSION,
     VERSION_WITH_PICTURES,
+    VERSION_WITH_STATES,
+    VERSIONS,
     Buffer,
+    Failed,
     Generate,
     Message,
+    PictureForm,
     PreviewSize,
     Progress,
     Refused,
     Result,
+    StateForm,
 )
 
 BadMessageCode = Literal[
@@ -32,7 +37,7 @@ BadMessageCode = Literal[
     "header_json",  # not one JSON object in UTF-8
     "header_field",  # a field is missing, has the wrong type or is out of range
     "binary_count",  # the kind, version and header ask for a different number of binary frames
-    "binary_size",  # a binary frame does not hold width · height · channels bytes
+    "binary_size",  # a binary frame does not hold what the header says
 ]
 
 
@@ -49,14 +54,13 @@ class BadMessage(ValueError):
 
 def pack(message: Message) -> list[Buffer]:
     """The frames of a message. Pixels are not copied."""
-    with_pictures = isinstance(message, Generate) and message.frames
-    prefix = bytes((message.kind, VERSION_WITH_PICTURES if with_pictures else VERSION))
+    prefix = bytes((message.kind, _version_of(message)))
     # to_builtins keeps the pixels as they are and leaves out fields that are UNSET.
     header = msgspec.to_builtins(message, builtin_types=(bytes, memoryview))
-    pixels, pictures = header.pop("pixels", NO_PIXELS), header.pop("frames", ())
+    pixels, more = header.pop("pixels", NO_PIXELS), header.pop("frames", ())
     # json, not msgspec.json: text made from a file name may contain lone surrogates.
     frames: list[Buffer] = [prefix, json.dumps(header, separators=(",", ":")).encode()]
-    return [*frames, *pictures, *([pixels] if pixels else [])]
+    return [*frames, *more, *([pixels] if pixels else [])]
 
 
 def unpack(frames: Sequence[Buffer], kinds: Mapping[int, type[M]]) -> M:
@@ -87,11 +91,11 @@ def _message_type(frames: Sequence[Buffer], kinds: Mapping[int, type[M]]) -> typ
         raise BadMessage("prefix", "frame 0 must be the two bytes kind and version")
     kind, version = frames[0]
     # REFUSED is the same in all versions, so that a gateway of another version can refuse us.
-    if version not in (VERSION, VERSION_WITH_PICTURES) and kind != Refused.kind:
+    if version not in VERSIONS and kind != Refused.kind:
         raise BadMessage(
             "version",
-            f"this side speaks versions {VERSION} and {VERSION_WITH_PICTURES}, the message has "
-            f"version {version}",
+            f"this side speaks versions {VERSIONS[0]} to {VERSIONS[-1]}, the message has version "
+            f"{version}",
         )
     if kind not in kinds:
         raise BadMessage("kind", f"this side receives no message of the kind 0x{kind:02x}")
@@ -125,9 +129,7 @@ def _no_constant(name: str) -> object:
 
 def _check_binary(message: Message, binary: Sequence[Buffer], version: int) -> None:
     sizes = _binary_sizes(message)
-    wrong_version = isinstance(message, Generate) and bool(sizes) != (
-        version == VERSION_WITH_PICTURES
-    )
+    wrong_version = version != _version_of(message) and isinstance(message, Generate | Failed)
     if len(binary) != len(sizes) or wrong_version:
         detail = f"{type(message).__name__} of version {version} came with {len(binary)}"
         raise BadMessage("binary_count", f"{detail} binary frames")
@@ -136,11 +138,27 @@ def _check_binary(message: Message, binary: Sequence[Buffer], version: int) -> N
             raise BadMessage("binary_size", f"frame {number} needs {size} bytes, got {len(frame)}")
 
 
+def _version_of(message: Message) -> int:
+    """The lowest version that has all that a message contains."""
+    match message:
+        case Generate() | Failed() if message.states is not UNSET:
+            return VERSION_WITH_STATES
+        case Generate() if message.pictures is not UNSET:
+            return VERSION_WITH_PICTURES
+        case _:
+            return VERSION
+
+
 def _binary_sizes(message: Message) -> list[int]:
     """How long each binary frame is that the header announces."""
     match message:
-        case Generate():
-            return [] if message.pictures is UNSET else [form.bytes for form in message.pictures]
+        case Generate() | Failed():
+            forms: list[PictureForm | StateForm] = []
+            if isinstance(message, Generate) and message.pictures is not UNSET:
+                forms += message.pictures
+            if message.states is not UNSET:
+                forms += message.states
+            return [form.bytes for form in forms]
         case Result(width=width, height=height, latents=latents):
             return [width * height * 3 if latents is UNSET else latents.bytes]
         case Progress(preview=PreviewSize(width, height)):

@@ -161,6 +161,27 @@ class InvalidRequest(ValueError):
     """The engine cannot do what the request asks for. Always the client's fault."""
 
 
+class BadState(ValueError):
+    """An image cannot be continued from this state; it can still be made from its start."""
+
+
+@dataclass(frozen=True)
+class LaneState:
+    """An unfinished image as another worker of the same `Capabilities.state_kind` continues it.
+
+    Only what its request does not decide: prompts, pictures and LoRAs are prepared again.
+
+    Attributes:
+        evaluation: how many times the UNet had run.
+        step: how many of the request's steps were done.
+        data: the engine's own.
+    """
+
+    evaluation: int
+    step: int
+    data: memoryview | bytes = field(repr=False)
+
+
 NotFiniteStage = Literal["text_encoder", "denoise", "decode"]
 
 
@@ -597,7 +618,9 @@ class Capabilities:
     the engine has. `features` and `limits.max_chunks` grow while programs are compiled;
     `coming_features` are those that they will have then besides, and `coming_max_chunks` is what
     the limit will be. `loras` and `embeddings` follow their folders; `controls` and `ip_adapters`
-    are those that were there at the start. `presets` are those that fit the model.
+    are those that were there at the start. `presets` are those that fit the model. `state_kind` is
+    SHA-256 over all that decides an image's bytes besides the weights; absent if the engine cannot
+    `save` and `resume` images.
     """
 
     model: ModelInfo
@@ -620,6 +643,7 @@ class Capabilities:
     controls: Annotated[tuple[Control, ...], AtMost100] = ()
     ip_adapters: Annotated[tuple[IpAdapter, ...], AtMost100] = ()
     presets: tuple[Preset, ...] = ()
+    state_kind: Sha256 | UnsetType = UNSET
 
 
 def evaluations_of(spec: ImageSpec, capabilities: Capabilities) -> int:
@@ -722,6 +746,25 @@ class Engine(Protocol):
         Raises:
             InvalidRequest: the spec breaks a limit that `Capabilities` does not contain.
             NotFinite: a text encoder's output is not finite.
+        """
+
+    def save(self, lane: Lane, most: int) -> LaneState | None:
+        """The state of a lane, from which another engine continues without a difference.
+
+        Args:
+            lane: any lane; it stays as it is.
+            most: the largest `data`, in bytes. Where a lane needs more, an earlier state of it may
+                still fit.
+
+        Returns:
+            None if no state fits, or the lane's numbers are not finite.
+        """
+
+    def resume(self, spec: ImageSpec, state: LaneState) -> Lane:
+        """Like `start`, and then continue from a state that `save` gave for an equal spec.
+
+        Raises:
+            BadState: the state does not fit the spec or this engine.
         """
 
     def step(self, lanes: Sequence[Lane]) -> None:

@@ -1,6 +1,6 @@
 """Classifies an engine's exceptions: those of a request, and those of the worker's start."""
 
-from easel_worker.engine import InvalidRequest, NotFinite
+from easel_worker.engine import BadState, InvalidRequest, NotFinite
 from easel_worker.exit_status import ExitStatus
 from easel_worker.logs import Logger
 from easel_worker.protocol import FailureCode
@@ -46,11 +46,13 @@ def failure_code(error: Exception) -> FailureCode:
     """The FAILED message's code for an error."""
     if isinstance(error, InvalidRequest):
         return "invalid"
+    if isinstance(error, BadState):
+        return "state"
     return "out_of_memory" if is_out_of_memory(error) else "internal"
 
 
 def failure_text(error: Exception) -> str:
     """One line for the gateway's log. The worker's own log has the stack."""
     text = str(error).partition("\n")[0][:300]
-    ours = isinstance(error, InvalidRequest | NotFinite)
+    ours = isinstance(error, InvalidRequest | NotFinite | BadState)
     return text if ours else f"{type(error).__name__}: {text}"

@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import UNSET
 
-from easel_worker.engine import ImageSpec, Lane, StepShape
+from easel_worker.engine import ImageSpec, Lane, LaneState, StepShape
 from easel_worker.protocol import Generate, Tenant, Timings
 
 State = Literal["waiting", "preparing", "running", "decoding", "ended"]
@@ -31,6 +31,7 @@ class Image:
         handover: the evaluation at which the refiner takes over; None without one.
         steps_left: how many shared steps it still takes part in; only the step scheduler sets it.
         steps_done: how many of the request's steps the gateway knows to be done.
+        begun: the state that it continues from; None if it starts anew.
         lane: its arrays on the device; the attribute exists from its encoding to its end.
         used: seconds that the engine has worked for it, by kind of work; only `meter` changes it.
     """
@@ -40,6 +41,7 @@ class Image:
     spec: ImageSpec
     arrived: float
     evaluations: int
+    begun: LaneState | None = field(default=None, repr=False)
     shape: StepShape = field(init=False)
     state: State = "waiting"
     steps_left: int = field(init=False)
@@ -53,13 +55,17 @@ class Image:
 
     def __post_init__(self) -> None:
         self.shape = self.spec.shape
-        self.steps_left = self.evaluations
+        done = 0 if self.begun is None else self.begun.evaluation
+        self.steps_left = max(self.evaluations - done, 1)
 
     def begin(self, lane: Lane) -> None:
         """Take the lane of the encoded image, which knows how often the UNet runs."""
         self.lane = lane
-        self.evaluations = self.steps_left = lane.evaluations
+        self.evaluations = lane.evaluations
+        self.steps_left = lane.evaluations - lane.evaluation
+        self.steps_done = lane.step
         self.handover = lane.handover
+        self.begun = None  # its memory
 
     def end(self) -> None:
         """Release the lane, even if other objects still refer to the image."""
@@ -75,6 +81,11 @@ class Image:
     def tenant(self) -> Tenant:
         """Whom its request is for."""
         return NOBODY if self.request.tenant is UNSET else self.request.tenant
+
+    @property
+    def step(self) -> int:
+        """How many of the request's steps are done, also before it has a lane."""
+        return self.steps_done if self.begun is None else self.begun.step
 
     @property
     def deadline(self) -> float:

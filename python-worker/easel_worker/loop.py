@@ -22,7 +22,7 @@ from msgspec import UNSET
 
 from easel_worker.admission import Room
 from easel_worker.departure import Departure
-from easel_worker.engine import Engine, Latents, Pixels
+from easel_worker.engine import Engine, Lane, Latents, Pixels
 from easel_worker.exit_status import ExitStatus
 from easel_worker.image import Image
 from easel_worker.logs import Logger
@@ -107,8 +107,8 @@ class Loop:
             for image in self._scheduler.admit():
                 self._scheduler.prepares(image)
                 self._preparing.append(image)
-            self._begin_prepared()
-            for image in self._step():
+            # An image that continues from a state may have no steps left.
+            for image in [*self._begin_prepared(), *self._step()]:
                 self._decode(image)
         return self._status
 
@@ -118,8 +118,12 @@ class Loop:
             return STALLED_S
         return 0 if self._scheduler.busy or self._departure is not None else None
 
-    def _begin_prepared(self) -> None:
-        """Encode the admitted images for which the engine has everything, in order."""
+    def _begin_prepared(self) -> list[Image]:
+        """Encode the admitted images for which the engine has everything, in order.
+
+        Returns those that have no steps left.
+        """
+        done: list[Image] = []
         waiting, self._preparing = self._preparing, []
         for image in waiting:
             if image.ended:
@@ -128,8 +132,11 @@ class Loop:
                 if self._engine.prepare(image.spec, self._when_prepared):
                     self._scheduler.prepared(image)
                     self._encode(image)
+                    if not image.ended and self._scheduler.began(image):
+                        done.append(image)
                 else:
                     self._preparing.append(image)
+        return done
 
     def _when_prepared(self) -> None:
         self._mailbox.put(Prepared())
@@ -182,11 +189,11 @@ class Loop:
                 self._log.fatal("the transport failed", err=event.error)
 
     def _leave(self, departure: Departure) -> None:
-        """Fail requests that cannot finish in time; exit when none is left."""
+        """Give back requests that cannot finish in time; exit when none is left."""
         images = self._scheduler.images()
         room = Room(self._engine.capabilities.rows, self._engine.adapter_sets, fair=False)
         for request in departure.too_late(images, self._pace, self._clock(), room):
-            self._requests.fail(request, "draining", departure.reason)
+            self._requests.give_back(request, departure.reason, self._engine.save)
         if not self._scheduler.busy and self._status is None:
             self._link.send(Bye(departure.reason))
             self._stop(ExitStatus.DRAINED)
@@ -202,10 +209,15 @@ class Loop:
         if image.ended:
             return
         image.encode_from = self._clock()
-        self._progress(image, "encoding", 0)
+        self._progress(image, "encoding", image.step)
         with self._blaming(image), self._meter.call("encode", [image]):
-            image.begin(self._engine.start(image.spec))
-        image.denoise_from = self._clock()
+            image.begin(self._lane_of(image))
+        image.denoise_from = image.decode_from = self._clock()
+
+    def _lane_of(self, image: Image) -> Lane:
+        if image.begun is None:
+            return self._engine.start(image.spec)
+        return self._engine.resume(image.spec, image.begun)
 
     def _step(self) -> list[Image]:
         """Run one denoising step; returns its images that have no steps left."""

@@ -56,7 +56,7 @@ def pictures(request: Generate) -> dict[str, Any]:
     forms = () if request.pictures is UNSET else request.pictures
     made: dict[str, list[Picture]] = {role: [] for role in ROLES}
     last = 0
-    for number, (form, frame) in enumerate(zip(forms, request.frames, strict=True)):
+    for number, (form, frame) in enumerate(zip(forms, request.picture_frames, strict=True)):
         name = f"pictures[{number}]"
         if form.role not in ROLES:
             raise InvalidRequest(f"{name}: {form.role!r} is not one of {', '.join(ROLES)}")

@@ -1,4 +1,4 @@
-"""The messages of the wire, versions 1 and 2, as types.
+"""The messages of the wire, versions 1 to 3, as types.
 
 `protocol/README.md` says what each field means.
 `easel_worker.codec` turns these types into frames and back, and checks headers against their
@@ -30,15 +30,23 @@ from easel_worker.values import (
     Milliseconds,
     Name,
     OneTo6,
+    OneTo100,
     Positive,
     Seconds,
+    Sha256,
     Size,
     TenantWeight,
     Uint32,
 )
 
-VERSION, VERSION_WITH_PICTURES = 1, 2
-"""The second byte of a message: GENERATE with pictures has the second one, all others the first."""
+VERSION, VERSION_WITH_PICTURES, VERSION_WITH_STATES = 1, 2, 3
+"""The second byte of a message: the lowest version that has all it contains.
+
+GENERATE with pictures has the second one, GENERATE and FAILED with states the third one.
+"""
+
+VERSIONS = (VERSION, VERSION_WITH_PICTURES, VERSION_WITH_STATES)
+"""Those that a receiver reads."""
 
 MAX_HEADER_BYTES = 1 << 20
 """The longest header that a receiver reads."""
@@ -47,7 +55,9 @@ Buffer = bytes | memoryview
 """Raw bytes of a binary frame."""
 
 Stage = Literal["encoding", "denoising", "decoding"]
-FailureCode = Literal["invalid", "cancelled", "expired", "draining", "out_of_memory", "internal"]
+FailureCode = Literal[
+    "invalid", "cancelled", "expired", "draining", "out_of_memory", "internal", "state"
+]
 RefusalCode = Name
 """`protocol`, `tokenizer`, `model`, or a later gateway's code: the worker exits after any."""
 
@@ -202,14 +212,40 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class StateForm:
+    """What one binary frame with an image's state holds; see `engine.LaneState`.
+
+    Attributes:
+        image: index in the message's request.
+        digest: of the state and of the image that it is for, see `states.digest_of`.
+        used: in FAILED, what the image has used; part of the request's `used`.
+    """
+
+    image: Count
+    step: Count
+    evaluation: Count
+    bytes: Positive
+    digest: Sha256
+    used: Used | UnsetType = UNSET
+
+
+States = Annotated[tuple[StateForm, ...], OneTo100]
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
-    """Worker → gateway: the request has failed; no further images of it follow."""
+    """Worker → gateway: the request has failed; no further images of it follow.
+
+    `frames` holds the `states`, in order.
+    """
 
     kind: ClassVar[int] = 0x05
     id: Id
     code: FailureCode
     message: str
     used: Used | UnsetType = UNSET
+    states: States | UnsetType = UNSET
+    frames: tuple[memoryview, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +307,10 @@ class PictureForm:
 
 @dataclass(frozen=True, kw_only=True)
 class Generate(Parameters):
-    """Gateway → worker: make one image for each seed. `frames` holds the `pictures`, in order."""
+    """Gateway → worker: make one image for each seed, or continue it from its state.
+
+    `frames` holds the `pictures` and then the `states`, in order.
+    """
 
     kind: ClassVar[int] = 0x84
     id: Id
@@ -281,7 +320,19 @@ class Generate(Parameters):
     trace: str | UnsetType = UNSET
     tenant: Tenant | UnsetType = UNSET
     pictures: Annotated[tuple[PictureForm, ...], OneTo6] | UnsetType = UNSET
+    states: States | UnsetType = UNSET
+    max_state_bytes: Positive | UnsetType = UNSET
     frames: tuple[memoryview, ...] = field(default=(), repr=False)
+
+    @property
+    def picture_frames(self) -> tuple[memoryview, ...]:
+        """The frames of `pictures`."""
+        return self.frames[: 0 if self.pictures is UNSET else len(self.pictures)]
+
+    @property
+    def state_frames(self) -> tuple[memoryview, ...]:
+        """The frames of `states`."""
+        return self.frames[len(self.picture_frames) :]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,41 @@
 """Accepts and ends requests. Each accepted request ends exactly once."""
 
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from easel_worker.engine import Capabilities, InvalidRequest, NotFinite, evaluations_of
+from msgspec import UNSET, UnsetType
+
+from easel_worker.engine import (
+    BadState,
+    Capabilities,
+    InvalidRequest,
+    Lane,
+    LaneState,
+    NotFinite,
+    evaluations_of,
+)
 from easel_worker.failures import failure_code, failure_text
 from easel_worker.image import Image
 from easel_worker.logs import Logger
 from easel_worker.meter import used_by
-from easel_worker.protocol import Failed, FailureCode, FromWorker, Generate, Result
+from easel_worker.protocol import (
+    Failed,
+    FailureCode,
+    FromWorker,
+    Generate,
+    Result,
+    StateForm,
+)
 from easel_worker.specs import specs
+from easel_worker.states import form_of, states_of
 from easel_worker.step_scheduler import StepScheduler
 from easel_worker.vitals import Vitals
+
+Save = Callable[[Lane, int], LaneState | None]
+"""See `Engine.save`."""
+
+MAX_STATES = 100
+"""The most states in one message."""
 
 MAX_IMAGES = 4096
 MAX_BYTES_OF_PICTURES = 1 << 30
@@ -51,11 +76,15 @@ class Requests:
             return
         try:
             wanted = specs(request, capabilities)
-        except InvalidRequest as error:
-            self.refuse(request, "invalid", str(error))
+            states = states_of(request, wanted)
+        except (InvalidRequest, BadState) as error:
+            self.refuse(request, failure_code(error), str(error))
             return
         evaluations = evaluations_of(wanted[0], capabilities)
-        images = [Image(request, *one, arrived, evaluations) for one in enumerate(wanted)]
+        images = [
+            Image(request, index, spec, arrived, evaluations, states.get(index))
+            for index, spec in enumerate(wanted)
+        ]
         self._scheduler.add(images)
 
     def _bytes_of_pictures(self, request: Generate) -> int:
@@ -80,6 +109,53 @@ class Requests:
         if self._scheduler.cancel(request):
             self._link.send(Failed(request, code, message, used))
 
+    def give_back(self, request: str, reason: str, save: Save) -> None:
+        """Fail a request that this worker cannot finish, with what another one can continue from.
+
+        Args:
+            request: its id.
+            reason: why this worker leaves.
+            save: gives the state of an image that has one.
+        """
+        images = list(self._scheduler.of(request))
+        saved = self._saved(images, save)
+        used = used_by(images)
+        if not self._scheduler.cancel(request):
+            return
+        forms = tuple(form for form, _ in saved)
+        states: tuple[StateForm, ...] | UnsetType = forms or UNSET
+        frames = tuple(memoryview(state.data) for _, state in saved)
+        self._link.send(Failed(request, "draining", reason, used, states, frames))
+        if saved:
+            self._log.info(
+                "gave back a request with the states of its images",
+                id=request,
+                steps=[form.step for form in forms],
+                bytes=sum(form.bytes for form in forms),
+            )
+
+    def _saved(self, images: Sequence[Image], save: Save) -> list[tuple[StateForm, LaneState]]:
+        """The states of a request's images that have done any step, if the gateway takes them."""
+        saved = []
+        for image in images[:MAX_STATES]:
+            most = image.request.max_state_bytes
+            lane: Lane | None = getattr(image, "lane", None)
+            if most is UNSET or lane is None or not lane.evaluation:
+                continue
+            try:
+                state = save(lane, most)
+            except Exception as error:  # noqa: BLE001 - the engine may raise anything
+                self._log.error(
+                    "cannot save an image's state; it starts anew elsewhere",
+                    **_names(image.request),
+                    image=image.index,
+                    err=error,
+                )
+                continue
+            if state is not None:
+                saved.append((form_of(image, state), state))
+        return saved
+
     def blame(self, image: Image, error: Exception) -> None:
         """End the request of an image whose work raised `error`."""
         request, code = image.request, failure_code(error)
@@ -87,7 +163,7 @@ class Requests:
         spec = image.spec
         chosen = any(map(bool, (spec.loras, spec.embeddings, spec.controls, spec.ip_adapters)))
         by_choice = isinstance(error, NotFinite) and chosen
-        self.failures_in_a_row += code != "invalid" and not by_choice
+        self.failures_in_a_row += code not in ("invalid", "state") and not by_choice
         self.fail(request.id, code, failure_text(error))
         names = _names(request)
         if isinstance(error, NotFinite):
@@ -97,6 +173,8 @@ class Requests:
             )
         elif code == "invalid":
             self._log.info("invalid request", **names, reason=str(error))
+        elif code == "state":
+            self._log.warn("refused the state of an image", **names, reason=str(error))
         else:
             self._log.error("the engine failed", **names, err=error)
 

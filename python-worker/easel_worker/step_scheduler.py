@@ -181,6 +181,17 @@ class StepScheduler:
         image.state = "running"
         self._find_tenants()
 
+    def began(self, image: Image) -> bool:
+        """Place an image whose lane is there, which may continue from a state.
+
+        Returns whether it has no steps left.
+        """
+        if image.shape != image.lane.shape:
+            self._hand_over(image)
+        if image.steps_left == 0:
+            image.state = "decoding"
+        return image.steps_left == 0
+
     def depart(self) -> None:
         """From now on finish what can be finished, whoever it is for."""
         self._room = replace(self._room, fair=False)

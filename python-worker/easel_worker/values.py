@@ -66,7 +66,9 @@ AtLeastOne = Meta(min_length=1)
 AtMost8, AtMost32, AtMost100, AtMost1000 = (Meta(max_length=most) for most in (8, 32, 100, 1000))
 """Mark a list of at most this many items."""
 
-OneTo4, OneTo6, OneTo8, OneTo64 = (Meta(min_length=1, max_length=most) for most in (4, 6, 8, 64))
+OneTo4, OneTo6, OneTo8, OneTo64, OneTo100 = (
+    Meta(min_length=1, max_length=most) for most in (4, 6, 8, 64, 100)
+)
 """Mark a list of at least one and at most this many items."""
 
 

@@ -34,15 +34,21 @@ def header_of(message: p.Message) -> Header:
 
 def _read(kind: type[p.Message], header: Header) -> Any:
     pictures = [_picture(form) for form in header.get("pictures", ())]
+    states = [_state(form) for form in header.get("states", ())]
     version = p.VERSION_WITH_PICTURES if pictures else p.VERSION
-    prefix = bytes((kind.kind, version))
-    return unpack([prefix, _json(header), *pictures], p.FROM_WORKER | p.FROM_GATEWAY)
+    prefix = bytes((kind.kind, p.VERSION_WITH_STATES if states else version))
+    return unpack([prefix, _json(header), *pictures, *states], p.FROM_WORKER | p.FROM_GATEWAY)
 
 
 def _picture(form: Header) -> bytes:
     """Pixels of this form, different for each role."""
     count = form["width"] * form["height"] * form["channels"]
     return bytes((i * 7 + len(form["role"])) % 256 for i in range(count))
+
+
+def _state(form: Header) -> bytes:
+    """Bytes of this form's length, different for each image."""
+    return bytes((i * 11 + form["image"]) % 256 for i in range(form["bytes"]))
 
 
 def _json(header: Header) -> bytes:
@@ -138,6 +144,7 @@ LATENTS: Header = {"role": "latents", "width": 2, "height": 3, "channels": 16}
 SMALL: Header = {"width": 3, "height": 2}
 CONTROL_PICTURE: Header = IMAGE | {"role": "control"}
 STYLE: Header = {"role": "ip_adapter", "width": 2, "height": 4, "channels": 3}
+STATE: Header = {"image": 1, "step": 12, "evaluation": 23, "bytes": 5, "digest": DIGEST}
 CACHING = {"limits": HELLO_HEADER["limits"] | {"max_cache_interval": 5}}
 PROMPTS = {
     "limits": HELLO_HEADER["limits"] | {"max_clip_skip": 10, "max_chunks": 4},
@@ -223,7 +230,17 @@ WRITTEN: dict[str, tuple[type[p.Message], Header]] = {
             "ip_adapters": [IP_ADAPTER],
         },
     ),
+    "hello-state-kind": (p.Hello, HELLO_HEADER | {"state_kind": DIGEST}),
     "generate": (p.Generate, GENERATE_HEADER),
+    "generate-max-state-bytes": (p.Generate, GENERATE_HEADER | {"max_state_bytes": 16 << 20}),
+    "generate-states": (
+        p.Generate,
+        GENERATE_HEADER | {"states": [STATE, STATE | {"image": 0, "bytes": 3}]},
+    ),
+    "generate-states-and-pictures": (
+        p.Generate,
+        GENERATE_HEADER | SMALL | {"pictures": [IMAGE, MASK], "states": [STATE]},
+    ),
     "generate-loras": (p.Generate, GENERATE_HEADER | {"loras": [LORA_USE]}),
     "generate-embeddings": (
         p.Generate,
@@ -346,6 +363,18 @@ GOOD_TO_GATEWAY: dict[str, p.FromWorker] = {
         "7f3a.1", 1, 7, 3, 2, TIMINGS, bytes(range(32)), latents=p.LatentsForm(2, 1, 16)
     ),
     "failed-used": p.Failed("7f3a.1", "cancelled", "cancelled by the gateway", USED),
+    "failed-states": p.Failed(
+        "7f3a.1",
+        "draining",
+        "the worker got a signal",
+        USED,
+        (
+            p.StateForm(0, 3, 3, 4, DIGEST, p.Used(denoise_ms=300.0)),
+            p.StateForm(1, 2, 3, 2, DIGEST),
+        ),
+        (memoryview(b"abcd"), memoryview(b"ef")),
+    ),
+    "failed-state": p.Failed("7f3a.1", "state", "the state of image 0 is damaged"),
     "failed": p.Failed("7f3a.1", "invalid", "größer als erlaubt: 4096×4096"),
     "bye": p.Bye("the worker got a signal"),
 }
@@ -426,7 +455,7 @@ def _bad_envelopes(direction: str, kind: int, good: Header) -> Iterator[Golden]:
         "no-frames": ("prefix", []),
         "short-prefix": ("prefix", [prefix[:1], header]),
         "long-prefix": ("prefix", [prefix + b"\0", header]),
-        "version": ("version", [bytes((prefix[0], 3)), header]),
+        "version": ("version", [bytes((prefix[0], 4)), header]),
         "kind": ("kind", [b"\x7f\x01", header]),
         "wrong-way": ("kind", [bytes((wrong_way, 1)), header]),
         "no-header": ("header_size", [prefix]),
@@ -506,6 +535,19 @@ def _bad_headers() -> Iterator[Golden]:
             GENERATE_HEADER,
             {"crops_coords_top_left": [0, -1]},
         ),
+        "generate-no-states": (p.Generate, GENERATE_HEADER, {"states": []}),
+        "generate-101-states": (p.Generate, GENERATE_HEADER, {"states": [STATE] * 101}),
+        "generate-state-of-no-bytes": (
+            p.Generate,
+            GENERATE_HEADER,
+            {"states": [STATE | {"bytes": 0}]},
+        ),
+        "failed-state-without-digest": (
+            p.Failed,
+            failed,
+            {"states": [{"image": 0, "step": 1, "evaluation": 1, "bytes": 1}]},
+        ),
+        "hello-state-kind-short": (p.Hello, HELLO_HEADER, {"state_kind": "ab"}),
         "generate-no-pictures": (p.Generate, GENERATE_HEADER, {"pictures": []}),
         "generate-7-pictures": (p.Generate, GENERATE_HEADER, {"pictures": [IMAGE] * 7}),
         "hello-101-controls": (p.Hello, HELLO_HEADER, {"controls": [CONTROL] * 101}),
@@ -607,7 +649,20 @@ def _bad_binaries() -> Iterator[Golden]:
     result = _frames(GOOD_TO_GATEWAY["result"])
     preview = _frames(GOOD_TO_GATEWAY["progress-preview"])
     latents = _frames(GOOD_TO_GATEWAY["result-latents"])
+    states = _frames(GOOD_TO_GATEWAY["failed-states"])
+    stateless = _frames(GOOD_TO_GATEWAY["failed"])
     cases = {
+        "failed-without-a-state": ("binary_count", states[:3]),
+        "failed-with-another-state": ("binary_count", [*states, b"gh"]),
+        "failed-state-short": ("binary_size", [*states[:3], b"e"]),
+        "failed-version-1-with-states": (
+            "binary_count",
+            [bytes((states[0][0], p.VERSION)), *states[1:]],
+        ),
+        "failed-version-3-without-states": (
+            "binary_count",
+            [bytes((states[0][0], p.VERSION_WITH_STATES)), stateless[1]],
+        ),
         "result-without-pixels": ("binary_count", result[:2]),
         "result-with-two-pictures": ("binary_count", [*result, PIXELS]),
         "result-pixels-short": ("binary_size", [*result[:2], PIXELS[:-1]]),
@@ -620,7 +675,14 @@ def _bad_binaries() -> Iterator[Golden]:
         yield _bad(name, "to-gateway", error, frames)
     prefix, header, image, mask = _frames(GOOD_TO_WORKER["generate-mask"])
     plain = _frames(GENERATE)[1]
+    moved = _frames(GOOD_TO_WORKER["generate-states-and-pictures"])
     cases = {
+        "generate-without-its-state": ("binary_count", moved[:-1]),
+        "generate-state-long": ("binary_size", [*moved[:-1], moved[-1] + b"\0"]),
+        "generate-version-2-with-states": (
+            "binary_count",
+            [bytes((prefix[0], p.VERSION_WITH_PICTURES)), *moved[1:]],
+        ),
         "generate-version-1-with-pictures": (
             "binary_count",
             [bytes((prefix[0], p.VERSION)), header, image, mask],

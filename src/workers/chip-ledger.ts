@@ -43,14 +43,33 @@ export class ChipLedger {
   /** Of sessions that have ended. */
   #padding = 0
   #lost = 0
+  /** Of unfinished images that no worker has. */
+  #held = 0
   #closed = 0
 
   /** A worker reported work for a key. @param session of the worker */
-  charge(worker: string, session: string, { key }: Share, used: ChipSeconds): void {
+  charge(worker: string, session: string, share: Share, used: ChipSeconds): void {
+    this.#enter(share, used)
+    this.#settle(worker, session, used)
+  }
+
+  /** A worker reported work for an image that another one will go on with: in flight until `settle`. */
+  hold(worker: string, session: string, used: ChipSeconds): void {
+    this.#held += sumOf(used)
+    this.#settle(worker, session, used)
+  }
+
+  /** The image is done, or will not be. @param share whose the held work is; undefined if it is lost */
+  settle(share: Share | undefined, used: ChipSeconds): void {
+    this.#held -= sumOf(used)
+    if (share === undefined) this.#lost += sumOf(used)
+    else if (sumOf(used) > 0) this.#enter(share, used)
+  }
+
+  #enter({ key }: Share, used: ChipSeconds): void {
     const lines = this.#charged.get(key) ?? new Map<Work, number>()
     this.#charged.set(key, lines)
     for (const work of WORK) lines.set(work, (lines.get(work) ?? 0) + used[work])
-    this.#settle(worker, session, used)
   }
 
   /** A worker reported work that is no key's fault to have failed, or of a request that nobody knows any more. */
@@ -76,7 +95,7 @@ export class ChipLedger {
   } {
     let padding = this.#padding
     let busy = this.#closed
-    let inFlight = 0
+    let inFlight = this.#held
     for (const { name, session, count } of connected) {
       const state = this.#stateOf(name, session, count)
       padding += state.padding
@@ -118,6 +137,15 @@ export function sumOf(used: ChipSeconds): number {
 export function chipSecondsOf(used: Used, chips: number): ChipSeconds {
   const seconds = WORK.map((work) => [work, ((used[`${work}_ms`] ?? 0) * chips) / 1000])
   return Object.fromEntries(seconds) as ChipSeconds
+}
+
+/** Nothing used. */
+export const NO_WORK: ChipSeconds = { encode: 0, denoise: 0, preview: 0, decode: 0 }
+
+/** The first without the second, which is part of it. */
+export function less(used: ChipSeconds, part: ChipSeconds): ChipSeconds {
+  const rest = WORK.map((work) => [work, Math.max(0, used[work] - part[work])])
+  return Object.fromEntries(rest) as ChipSeconds
 }
 
 /** What several images have used together. */

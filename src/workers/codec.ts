@@ -6,6 +6,8 @@ import {
   MAX_HEADER_BYTES,
   MalformedMessage,
   PROTOCOL_VERSION,
+  STATES_VERSION,
+  type StateForm,
   type WorkerMessage
 } from './protocol.js'
 
@@ -27,10 +29,11 @@ export function createDecoder(): Decode {
         'prefix',
         `the first frame must be 2 bytes (kind, version), got ${tag?.length ?? 'no frame'}`
       )
-    if (tag[1] !== PROTOCOL_VERSION) {
+    const version = tag[1]!
+    if (version !== PROTOCOL_VERSION && version !== STATES_VERSION) {
       throw new MalformedMessage(
         'version',
-        `the worker speaks protocol version ${tag[1]}, this gateway speaks ${PROTOCOL_VERSION}`
+        `the worker speaks protocol version ${version}, this gateway reads ${PROTOCOL_VERSION} and ${STATES_VERSION}`
       )
     }
     const known = validators.get(tag[0]!)
@@ -43,7 +46,7 @@ export function createDecoder(): Decode {
         `${known.kind}: ${ajv.errorsText(known.validate.errors, { dataVar: 'header' })}`
       )
     }
-    return withBinary(known.kind, header, binary)
+    return known.kind === 'FAILED' ? withStates(header, binary, version) : withBinary(known.kind, header, binary)
   }
 }
 
@@ -76,6 +79,22 @@ function withBinary(kind: WorkerKind, header: any, binary: readonly Uint8Array[]
   if (pixels.length !== bytes)
     throw new MalformedMessage('binary_size', `${kind} with ${pixels.length} bytes of pixels, expected ${bytes}`)
   return { kind, header, pixels } as WorkerMessage
+}
+
+function withStates(header: any, frames: readonly Uint8Array[], version: number): WorkerMessage {
+  const forms: readonly StateForm[] = header.states ?? []
+  if (frames.length !== forms.length || (version === STATES_VERSION) !== forms.length > 0)
+    throw new MalformedMessage(
+      'binary_count',
+      `FAILED of version ${version} with ${frames.length} binary frames and ${forms.length} states`
+    )
+  for (const [index, { bytes }] of forms.entries())
+    if (frames[index]!.length !== bytes)
+      throw new MalformedMessage(
+        'binary_size',
+        `FAILED with ${frames[index]!.length} bytes of a state, expected ${bytes}`
+      )
+  return { kind: 'FAILED', header, frames }
 }
 
 /** What a message's binary frame holds; undefined if it has none. */

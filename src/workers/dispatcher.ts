@@ -1,14 +1,15 @@
 import { AdapterSets } from './adapter-sets.js'
 import { canRun, GUIDANCE_EMBEDDING } from './capabilities.js'
-import { type ChipLedger, type ChipSeconds, chipSecondsOf, type Count, sumOf } from './chip-ledger.js'
+import { type ChipLedger, type ChipSeconds, chipSecondsOf, type Count, less, sumOf, total } from './chip-ledger.js'
 import type { Forecast } from './estimate.js'
 import { FairQueue, type Share } from './fair-queue.js'
 import type { Log } from '../logger.js'
 import type { PoolObserver } from './events.js'
-import { type Job, JobError, type JobListener, type RawImage, rowsOf } from './job.js'
+import { type Job, JobError, type JobFailure, type JobListener, type RawImage, rowsOf } from './job.js'
 import { sameWeights, type Weights } from './models.js'
 import type { Failed, GatewayMessage, Hello, Result } from './protocol.js'
 import type { ConnectedWorker, WorkMessage } from './registry.js'
+import { type Handover, MAX_STATE_BYTES, type Memory, SavedStates } from './saved-states.js'
 import { Task } from './task.js'
 import { tenantName, Tenants } from './tenants.js'
 
@@ -25,7 +26,7 @@ const BATCH_AGEING_MS = 60_000
 const NOBODY: Share = { key: '', weight: 1, priority: 'interactive' }
 
 /** Failures after which a key pays for the work so far: its client did not want it any more. */
-const OWN_FAILURES: ReadonlySet<Failed['code']> = new Set(['cancelled', 'expired'])
+const OWN_FAILURES: ReadonlySet<Failed['code'] | JobFailure> = new Set(['cancelled', 'expired'])
 
 const GOING_AWAY = 'the server is shutting down'
 
@@ -40,6 +41,8 @@ export interface DispatcherOptions {
   /** An image of a job has used this. */
   learn: (job: Job, used: ChipSeconds) => void
   ledger: ChipLedger
+  /** Accounts for the bytes of unfinished images between two workers; undefined if there is no room. */
+  holdStates: (bytes: number) => Memory | undefined
   /** How many steps of a worker these steps of a request take. */
   workerSteps: (scheduler: string, steps: number) => number
   /** Whether a worker has the weights that new tasks go to. */
@@ -73,8 +76,10 @@ export interface SubmitOptions {
 interface Assignment {
   readonly task: Task
   readonly worker: string
-  /** Indexes of the images that the worker has not delivered yet. */
-  readonly undelivered: Set<number>
+  /** How many images it is for. */
+  readonly images: number
+  /** The task's images that the worker has not delivered yet, by their index in its message. */
+  readonly undelivered: Map<number, number>
 }
 
 /**
@@ -85,6 +90,10 @@ interface Assignment {
  * loaded. When a worker dies, its tasks return to the front of the queue. One that was running may have caused the death, so it is retried
  * once, alone on a worker, where a poisoned job cannot crash others.
  *
+ * A worker that leaves gives back tasks, with the states of images that are half done. Another worker of the same kind
+ * goes on with them; while one is there, the task goes to no other. After a crash the task starts anew, since its states
+ * may have caused it.
+ *
  * A task's first worker decides its weights. It never goes to a worker with other weights, and fails when only such
  * workers are left.
  */
@@ -94,6 +103,7 @@ export class Dispatcher {
   readonly #assignments = new Map<string, Assignment>()
   readonly #adapters = new AdapterSets()
   readonly #tenants = new Tenants()
+  readonly #states: SavedStates
   /** Names of workers that take no more work but are still connected. */
   readonly #drainingWorkers = new Set<string>()
   #paused = false
@@ -102,6 +112,7 @@ export class Dispatcher {
 
   constructor(options: DispatcherOptions) {
     this.#options = options
+    this.#states = new SavedStates({ ...options, hold: options.holdStates })
   }
 
   /** Whether any worker takes new work. */
@@ -203,6 +214,10 @@ export class Dispatcher {
       listener
     })
     task.weights = weights
+    task.onEnd(() => {
+      const { failure } = task
+      this.#states.drop(task, 'ended', failure !== undefined && OWN_FAILURES.has(failure))
+    })
     return task
   }
 
@@ -290,24 +305,46 @@ export class Dispatcher {
     }
     const { task } = assignment
     if (message.kind === 'PROGRESS') {
-      const { image, stage, step, of, preview } = message.header
+      const { stage, step, of, preview } = message.header
+      const image = assignment.undelivered.get(message.header.image)
+      if (image === undefined) return
       const picture = preview && message.pixels ? { preview: { ...preview, pixels: message.pixels } } : {}
       const first = !task.started
       task.progress({ image, stage, step, of, ...picture })
       if (first) this.#started(task)
       return
     }
-    const used = this.#account(worker, assignment, message)
+    const kept = message.kind === 'FAILED' ? this.#keep(worker, assignment, message) : undefined
+    const used = this.#account(worker, assignment, message, kept)
     if (message.kind === 'RESULT')
       this.#result(id, assignment, message.header, message.pixels, worker.hello.model, used)
     else this.#failed(id, assignment, message.header)
   }
 
-  /** Enters what a worker has used into the ledger. @returns it, if the worker says */
+  /** Keeps the states of images that a leaving worker gives back. @returns the work in them */
+  #keep(
+    { name, session, hello }: ConnectedWorker,
+    { task, undelivered }: Assignment,
+    { header, frames }: Extract<WorkMessage, { kind: 'FAILED' }>
+  ): ChipSeconds | undefined {
+    if (header.code !== 'draining' || header.states === undefined || task.ended) return undefined
+    if (hello.state_kind === undefined) return undefined
+    const from = { name, session, kind: hello.state_kind, chips: chipsOf(hello) }
+    const kept = this.#states.keep(task, header, frames, undelivered, from)
+    const steps = Object.fromEntries([...task.states].map(([image, { form }]) => [image, form.step]))
+    this.#options.log.info(
+      { worker: name, request: task.id, steps },
+      `worker ${name} gives back request ${task.id} with ${task.states.size} images that go on elsewhere`
+    )
+    return kept
+  }
+
+  /** Enters what a worker has used into the ledger. @param kept the part of it that is there. @returns it, if the worker says */
   #account(
     { name, session, hello }: ConnectedWorker,
     assignment: Assignment | undefined,
-    message: WorkMessage
+    message: WorkMessage,
+    kept?: ChipSeconds
   ): ChipSeconds | undefined {
     const { ledger } = this.#options
     const said = message.kind === 'PROGRESS' ? undefined : message.header.used
@@ -315,7 +352,7 @@ export class Dispatcher {
     const used = chipSecondsOf(said, chipsOf(hello))
     // A key pays for what it got and for what it has cancelled, but not for what went wrong here.
     const lost = message.kind === 'FAILED' && !OWN_FAILURES.has(message.header.code)
-    if (assignment === undefined || lost) ledger.lose(name, session, used)
+    if (assignment === undefined || lost) ledger.lose(name, session, kept === undefined ? used : less(used, kept))
     else {
       const { task } = assignment
       ledger.charge(name, session, task.share, used)
@@ -342,7 +379,8 @@ export class Dispatcher {
         continue
       }
       task.crashes = task.running && !blameless ? task.crashes + 1 : 0
-      task.running = false
+      if (!blameless) this.#states.drop(task, 'crashed')
+      task.stopped()
       if (task.crashes >= MAX_CRASHES)
         task.fail('worker_crashed', 'the worker died twice in a row while it ran this request')
       else again.push(task)
@@ -378,8 +416,9 @@ export class Dispatcher {
   #choose(task: Task, everything = false): ConnectedWorker | undefined {
     let best: ConnectedWorker | undefined
     let bestLoad = Infinity
-    for (const worker of this.#accepting()) {
-      if (!this.#canRun(task, worker)) continue
+    const able = [...this.#accepting()].filter((worker) => this.#canRun(task, worker))
+    const going = able.filter((worker) => goesOn(task, worker))
+    for (const worker of going.length > 0 ? going : able) {
       const { rows, rowsOfSize, others, suspect, jobs } = this.#load(worker.name, task)
       const alone = suspect || task.crashes > 0
       // A worker has separate rows for each size. A task larger than PREFETCH allows goes out when the size is idle, and
@@ -451,11 +490,48 @@ export class Dispatcher {
     if (task.attempts > 1) observer.replay()
     // The protocol forbids reusing an id, and late messages of an earlier attempt must not match this one.
     const id = `${task.id}.${task.attempts}`
-    this.#assignments.set(id, { task, worker: worker.name, undelivered: new Set(task.job.seeds.keys()) })
+    if (!goesOn(task, worker)) {
+      this.#options.log.warn(
+        { worker: worker.name, request: task.id, images: task.states.size },
+        `request ${task.id} starts anew on worker ${worker.name}: no worker of the kind that made its states is here`
+      )
+      this.#startAnew(task, 'no_worker')
+    }
+    const images = task.missing
+    this.#assignments.set(id, {
+      task,
+      worker: worker.name,
+      images: images.length,
+      undelivered: new Map(images.entries())
+    })
     const timeout_ms = Math.max(1, Math.round(task.deadline - now()))
-    const { frames = [], ...header } = task.job
+    const { frames = [], seeds, ...header } = task.job
     const tenant = this.#tenants.of(task.share)
-    send(worker.name, { kind: 'GENERATE', header: { ...header, ...tenant, id, timeout_ms }, frames })
+    const saved = [...images.entries()].flatMap(([image, index]) => {
+      const state = task.states.get(index)
+      if (state === undefined) return []
+      const { used: _used, ...form } = state.form
+      return [{ form: { ...form, image }, frame: state.frame }]
+    })
+    send(worker.name, {
+      kind: 'GENERATE',
+      header: {
+        ...header,
+        ...tenant,
+        id,
+        timeout_ms,
+        seeds: images.map((index) => seeds[index]!),
+        ...(worker.hello.state_kind === undefined ? {} : { max_state_bytes: MAX_STATE_BYTES }),
+        ...(saved.length === 0 ? {} : { states: saved.map(({ form }) => form) })
+      },
+      frames: [...frames, ...saved.map(({ frame }) => frame)]
+    })
+  }
+
+  /** Forgets what workers have done of a task's unfinished images. */
+  #startAnew(task: Task, why: Handover): void {
+    this.#states.drop(task, why)
+    task.stopped()
   }
 
   #result(
@@ -466,10 +542,14 @@ export class Dispatcher {
     model: Weights,
     used: ChipSeconds | undefined
   ): void {
-    const { task } = assignment
-    const { image, seed, width, height, timings, latents } = result
+    const { task, undelivered } = assignment
+    const { seed, width, height, timings, latents } = result
+    const image = undelivered.get(result.image)
+    // A duplicate RESULT: count the image once.
+    if (image === undefined && result.image < assignment.images) return
     const asked = task.job.output_type !== undefined
     if (
+      image === undefined ||
       seed !== task.job.seeds[image] ||
       width !== task.job.width ||
       height !== task.job.height ||
@@ -480,12 +560,16 @@ export class Dispatcher {
       this.#release(id)
       return
     }
-    // A duplicate RESULT: count the image once.
-    if (!assignment.undelivered.delete(image)) return
-    task.image(image, { seed, width, height, pixels, latents, timings, model, used })
-    if (used !== undefined) this.#options.learn(task.job, used)
+    undelivered.delete(result.image)
+    const before = this.#states.arrived(task, image)
+    const all = used && total([before, used])
+    if (all !== undefined) {
+      task.used = (task.used ?? 0) + sumOf(before)
+      this.#options.learn(task.job, all)
+    }
+    task.image(image, { seed, width, height, pixels, latents, timings, model, used: all })
     this.#options.forecast.overheadTook((timings.encode_ms + timings.decode_ms) / 1000)
-    if (assignment.undelivered.size === 0) this.#release(id)
+    if (undelivered.size === 0) this.#release(id)
   }
 
   #failed(id: string, { task, worker }: Assignment, { code, message }: Failed): void {
@@ -494,15 +578,24 @@ export class Dispatcher {
       `worker ${worker} ended request ${task.id} (${code}): ${message}`
     )
     if (code === 'draining') this.#drainingWorkers.add(worker)
-    if (code === 'draining' && !task.ended) {
-      // The worker is leaving without finishing it: requeue it for another worker or a successor.
-      task.running = false
+    if (code === 'state' && !task.ended) {
+      this.#options.log.warn(
+        { worker, request: task.id, images: task.states.size },
+        `worker ${worker} cannot go on with request ${task.id}, which starts anew: ${message}`
+      )
+      // Without states the worker would say so for ever.
+      if (task.states.size === 0) task.fail('internal', `the worker refused a state that it was not sent: ${message}`)
+      else this.#startAnew(task, 'refused')
+    }
+    if ((code === 'draining' || code === 'state') && !task.ended) {
+      // Requeue it: the worker leaves without finishing it, or it starts anew.
+      task.stopped()
       this.#assignments.delete(id)
       this.#queue.giveBack([task])
       this.pump()
       return
     }
-    task.fail(code, message)
+    task.fail(code === 'state' ? 'internal' : code, message)
     this.#release(id)
   }
 
@@ -555,6 +648,11 @@ export class Dispatcher {
       ahead += 1
     }
   }
+}
+
+/** Whether a worker can go on from a task's states, if it has any. */
+function goesOn({ states, stateKind }: Task, { hello }: ConnectedWorker): boolean {
+  return states.size === 0 || hello.state_kind === stateKind
 }
 
 /** How many chips a worker drives. */

@@ -1,4 +1,5 @@
 import type { Hello, Malformation } from './protocol.js'
+import type { Handover } from './saved-states.js'
 
 /** Receives the pool's events, e.g. for metrics. Keeps the pool independent of a metrics library. */
 export interface PoolObserver {
@@ -10,6 +11,8 @@ export interface PoolObserver {
   hello: (worker: string, hello: Hello) => void
   /** A request was sent to a worker for the second time or more. */
   replay: () => void
+  /** The story of an unfinished image's state, which a worker gave back, has ended. */
+  handover: (how: Handover) => void
   /** A worker's connection ended. */
   workerLost: (worker: string, cause: LossCause) => void
   /** A model took over the device that it shares, and was ready after this many seconds. */

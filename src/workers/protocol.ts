@@ -15,14 +15,17 @@ import {
 import { LATENT_UPSCALERS } from '../upscalers.js'
 
 /**
- * The wire protocol, versions 1 and 2. protocol/README.md explains the fields. After a change here, regenerate
+ * The wire protocol, versions 1 to 3. protocol/README.md explains the fields. After a change here, regenerate
  * protocol/messages.schema.json: `npx vitest run test/workers/wire-schema.test.ts --update`. Unknown fields are ignored.
  */
 
 export const PROTOCOL_VERSION = 1
 
-/** The version of a GENERATE with pictures; every other message has the first one. */
+/** The version of a GENERATE with pictures. */
 export const PICTURES_VERSION = 2
+
+/** The version of a GENERATE or FAILED with states. A message has the lowest version that has all it contains. */
+export const STATES_VERSION = 3
 
 /** Message kinds by name. The value is the first byte of a message. */
 export const KINDS = {
@@ -295,7 +298,8 @@ const HELLO = Type.Object(
     loras: Type.Optional(Loras),
     embeddings: Type.Optional(Embeddings),
     controls: Type.Optional(Controls),
-    ip_adapters: Type.Optional(IpAdapters)
+    ip_adapters: Type.Optional(IpAdapters),
+    state_kind: Type.Optional(Sha256)
   },
   { description: '0x01, worker to gateway: who the worker is and what it can do' }
 )
@@ -367,6 +371,23 @@ const Used = Type.Object(
 )
 export type Used = Static<typeof Used>
 
+const StateForm = Type.Object(
+  {
+    image: Count,
+    step: Count,
+    evaluation: Count,
+    bytes: Positive,
+    digest: Sha256,
+    used: Type.Optional(Used)
+  },
+  { description: "What a binary frame holds: the state of one of the message's images" }
+)
+export type StateForm = Static<typeof StateForm>
+
+/** The most states in one message. */
+export const MAX_STATES = 100
+const States = listOf(StateForm, { minItems: 1, maxItems: MAX_STATES })
+
 const RESULT = Type.Object(
   {
     id: Id,
@@ -385,11 +406,15 @@ export type Result = Static<typeof RESULT>
 const FAILED = Type.Object(
   {
     id: Id,
-    code: oneOf('invalid', 'cancelled', 'expired', 'draining', 'out_of_memory', 'internal'),
+    code: oneOf('invalid', 'cancelled', 'expired', 'draining', 'out_of_memory', 'internal', 'state'),
     message: Type.String(),
-    used: Type.Optional(Used)
+    used: Type.Optional(Used),
+    states: Type.Optional(States)
   },
-  { description: '0x05, worker to gateway: the request failed, with none or some of its images sent' }
+  {
+    description:
+      '0x05, worker to gateway: the request failed, with none or some of its images sent; one binary frame for each of its states'
+  }
 )
 export type Failed = Static<typeof FAILED>
 
@@ -442,10 +467,15 @@ const GENERATE = Type.Object(
     timeout_ms: Type.Optional(Milliseconds),
     trace: Type.Optional(Type.String()),
     tenant: Type.Optional(Type.Object({ id: Count, weight: Type.Number({ exclusiveMinimum: 0 }) })),
+    states: Type.Optional(States),
+    max_state_bytes: Type.Optional(Positive),
     ...refinements,
     ...omittable
   },
-  { description: '0x84, gateway to worker: make one image per seed; one binary frame for each of its pictures' }
+  {
+    description:
+      '0x84, gateway to worker: make one image per seed; one binary frame for each of its pictures, then for each of its states'
+  }
 )
 export type Generate = Readonly<Static<typeof GENERATE>>
 
@@ -474,13 +504,14 @@ export const HEADERS = {
 
 type Headers = { [K in Kind]: Static<(typeof HEADERS)[K]> }
 
-/** A decoded worker message with its pixels, if any. */
+/** A decoded worker message with its pixels or its states' frames, if any. */
 export type WorkerMessage =
-  | MessageOf<'HELLO' | 'HEARTBEAT' | 'FAILED' | 'BYE'>
+  | MessageOf<'HELLO' | 'HEARTBEAT' | 'BYE'>
+  | (MessageOf<'FAILED'> & { frames: readonly Uint8Array[] })
   | (MessageOf<'PROGRESS'> & { pixels?: Uint8Array })
   | (MessageOf<'RESULT'> & { pixels: Uint8Array })
 
-/** A message to a worker. `frames` holds the pixels of a GENERATE's `pictures`, in their order. */
+/** A message to a worker. `frames` holds those of a GENERATE's `pictures` and then of its `states`, in order. */
 export type GatewayMessage =
   | MessageOf<'WELCOME' | 'REFUSED' | 'PING' | 'CANCEL' | 'DRAIN'>
   | (MessageOf<'GENERATE'> & { frames?: readonly Uint8Array[] })
@@ -493,8 +524,17 @@ export const MAX_HEADER_BYTES = 1024 * 1024
 /** Encodes a message to a worker. Copies no pixels. */
 export function pack(message: GatewayMessage): Uint8Array[] {
   const frames = message.kind === 'GENERATE' ? (message.frames ?? []) : []
-  const version = frames.length > 0 ? PICTURES_VERSION : PROTOCOL_VERSION
-  return [Buffer.from([KINDS[message.kind], version]), Buffer.from(JSON.stringify(message.header)), ...frames]
+  return [
+    Buffer.from([KINDS[message.kind], versionOf(message)]),
+    Buffer.from(JSON.stringify(message.header)),
+    ...frames
+  ]
+}
+
+function versionOf({ kind, header }: GatewayMessage): number {
+  if (kind !== 'GENERATE') return PROTOCOL_VERSION
+  if (header.states !== undefined) return STATES_VERSION
+  return header.pictures === undefined ? PROTOCOL_VERSION : PICTURES_VERSION
 }
 
 /** Why a message was dropped. The golden frames use the same reasons on both sides. */

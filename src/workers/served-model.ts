@@ -10,6 +10,7 @@ import { type Extent, nominalChipSeconds, PriceList } from './prices.js'
 import { describeWeights, sameWeights, type Weights } from './models.js'
 import type { GatewayMessage, Hello } from './protocol.js'
 import type { ConnectedWorker, Refusal, WorkMessage } from './registry.js'
+import type { Memory } from './saved-states.js'
 
 /** Most weights remembered. Bounded, because workers choose their digests. */
 const MAX_SEEN = 64
@@ -41,6 +42,8 @@ export interface Turns {
 
 export interface ServedModelOptions extends ModelOptions {
   send: (worker: string, message: GatewayMessage) => void
+  /** See `DispatcherOptions`. */
+  holdStates: (bytes: number) => Memory | undefined
   observer: PoolObserver
   log: Log
   /** Monotonic clock in ms. */
@@ -86,6 +89,7 @@ export class ServedModel {
       cost: (job) => this.#cost(job),
       learn: (job, used) => this.#prices.learn(job, this.#extentOf(job), used),
       ledger: this.#ledger,
+      holdStates: options.holdStates,
       isCurrent: (worker) => this.isCurrent(worker),
       rows: () => this.#rows,
       delay: () => this.#turns?.delayOf(this) ?? 0,

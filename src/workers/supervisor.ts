@@ -44,8 +44,11 @@ export interface SupervisorOptions {
   received: () => Promise<void>
   log: Log
   observer: PoolObserver
-  /** A worker's process ended, or could not be started. The socket may not know yet. */
-  onExit: (name: string, cause: 'exited' | 'hung' | 'left') => void
+  /**
+   * A worker's process ended, or could not be started. The socket may not know yet. `finished`: it gave back what it had
+   * and ended by itself, because somebody else told it to.
+   */
+  onExit: (name: string, cause: 'exited' | 'hung' | 'left', finished: boolean) => void
   /** No worker of this model was ever ready, and restarting one cannot help, so it is not restarted. */
   onUnrecoverable: (error: WorkerCannotStart, model: number) => void
 }
@@ -266,7 +269,7 @@ export class Supervisor {
     const child = this.#children.get(name)!
     const { process } = child
     child.process = undefined
-    onExit(name, child.parked ? 'left' : status === HUNG_STATUS ? 'hung' : 'exited')
+    onExit(name, child.parked ? 'left' : status === HUNG_STATUS ? 'hung' : 'exited', status === 0 && !child.parked)
     child.onParked?.()
     child.onParked = undefined
     if (this.#stopping || child.parked) return

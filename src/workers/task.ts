@@ -1,6 +1,7 @@
 import { type Job, JobError, type JobFailure, type JobListener, type JobProgress, type RawImage } from './job.js'
 import type { Share, Waiting } from './fair-queue.js'
 import type { Weights } from './models.js'
+import type { SavedState } from './saved-states.js'
 
 export interface TaskFields {
   id: string
@@ -35,18 +36,25 @@ export class Task implements Waiting {
   attempts = 0
   /** Consecutive worker deaths while it ran. After one it is a suspect and runs alone. */
   crashes = 0
-  /** True from the worker's first PROGRESS until the worker is lost or gives it back. */
+  /** Its unfinished images as their last worker gave them back, by index; only `SavedStates` changes it. */
+  readonly states = new Map<number, SavedState>()
+  /** `Hello.state_kind` of the workers that can go on from `states`. */
+  stateKind: string | undefined
+  /** True from the worker's first PROGRESS until `stopped`. */
   running = false
   readonly #listener: JobListener
   readonly #images: (RawImage | undefined)[]
   /** Steps done, by image. */
-  readonly #steps: number[]
+  #steps: number[]
+  /** The most steps that the listener knows to be done, by image. */
+  readonly #shown: number[]
   readonly #resolve: (images: RawImage[]) => void
   readonly #reject: (error: JobError) => void
   readonly #cleanups: (() => void)[] = []
   #started = false
   #ahead: number | undefined
   #ended = false
+  #failure: JobFailure | undefined
   readonly finished: Promise<RawImage[]>
 
   constructor({ id, job, share, cost, rows, submittedAt, deadline, listener }: TaskFields) {
@@ -60,6 +68,7 @@ export class Task implements Waiting {
     this.#listener = listener ?? {}
     this.#images = job.seeds.map(() => undefined)
     this.#steps = job.seeds.map(() => 0)
+    this.#shown = job.seeds.map(() => 0)
     const { promise, resolve, reject } = withResolvers<RawImage[]>()
     this.finished = promise
     this.#resolve = resolve
@@ -77,7 +86,25 @@ export class Task implements Waiting {
 
   /** Steps left for its slowest image. */
   get stepsLeft(): number {
-    return this.running ? this.job.steps - Math.min(...this.#steps) : this.job.steps
+    return this.job.steps - Math.min(...this.#steps)
+  }
+
+  /** Why it has failed, if it has. */
+  get failure(): JobFailure | undefined {
+    return this.#failure
+  }
+
+  /** Indexes of the images that have not arrived. */
+  get missing(): readonly number[] {
+    return [...this.job.seeds.keys()].filter((image) => this.#images[image] === undefined)
+  }
+
+  /** No worker has it any more, or its images start anew. */
+  stopped(): void {
+    this.running = false
+    this.#steps = this.job.seeds.map((_, image) =>
+      this.#images[image] === undefined ? (this.states.get(image)?.form.step ?? 0) : this.job.steps
+    )
   }
 
   /** Whether a listener wants its queue position. */
@@ -105,15 +132,18 @@ export class Task implements Waiting {
   /** Records progress. Ignores out-of-range indexes: never size or index by values from the wire. */
   progress(progress: JobProgress): void {
     if (progress.image >= this.#steps.length || progress.step > this.job.steps) return
-    if (!this.running) this.#steps.fill(0)
+    const { image, step } = progress
     this.running = true
-    this.#steps[progress.image] = progress.step
+    this.#steps[image] = step
+    // An image that goes on elsewhere may do a step again; clients see it once.
+    const again = this.states.has(image) && step < this.#shown[image]!
+    if (!again) this.#shown[image] = step
     if (this.#ended) return
     if (!this.#started) {
       this.#started = true
       this.#listener.started?.()
     }
-    this.#listener.progress?.(progress)
+    if (!again) this.#listener.progress?.(progress)
   }
 
   /** Stores one image; the last one ends the task. Ignores an image that an earlier attempt has already delivered. */
@@ -127,6 +157,7 @@ export class Task implements Waiting {
   }
 
   fail(failure: JobFailure, message: string): void {
+    if (!this.#ended) this.#failure = failure
     this.#end(() => this.#reject(new JobError(failure, message)))
   }
 

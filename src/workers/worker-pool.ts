@@ -5,6 +5,7 @@ import type { CurveKeys } from './curve.js'
 import type { LossCause, PoolObserver, RefusedPeer } from './events.js'
 import type { Hello } from './protocol.js'
 import { type ConnectedWorker, type Refusal, WorkerRegistry } from './registry.js'
+import type { Memory } from './saved-states.js'
 import { type ModelOptions, ServedModel } from './served-model.js'
 import { SharedDevice } from './shared-device.js'
 import { openSocket, type RouterSocket } from './socket.js'
@@ -29,6 +30,8 @@ export interface PoolOptions {
   swapWait: number
   /** How to start workers; undefined when they are started by someone else. Models that share a device need it. */
   spawn?: Omit<SupervisorOptions, 'received' | 'ticks' | 'log' | 'observer' | 'onExit' | 'onUnrecoverable'> | undefined
+  /** Accounts for the bytes of unfinished images between two workers; undefined if there is no room. */
+  holdStates: (bytes: number) => Memory | undefined
   log: Log
   observer: PoolObserver
 }
@@ -98,6 +101,7 @@ export class WorkerPool {
         new ServedModel({
           ...model,
           send: (worker, message) => this.#registry.send(worker, message),
+          holdStates: options.holdStates,
           observer,
           log,
           now
@@ -128,7 +132,7 @@ export class WorkerPool {
         received: () => socket.received(),
         log,
         observer,
-        onExit: (name, cause) => this.#onExit(name, cause),
+        onExit: (name, cause, finished) => void this.#onExit(name, cause, finished),
         onUnrecoverable: (error, model) => this.models[model]?.fail(error)
       })
     }
@@ -240,8 +244,14 @@ export class WorkerPool {
     if (model !== undefined) for (const device of this.#devices) device.ready(model)
   }
 
-  #onExit(name: string, cause: LossCause): void {
-    this.#registry.lose(name, cause)
+  /**
+   * Loses the worker of a process that has ended. The last messages of one that has `finished` may still be unread, and
+   * with them what it gave back, which must neither start anew nor be blamed.
+   */
+  async #onExit(name: string, cause: LossCause, finished: boolean): Promise<void> {
+    const worker = this.#registry.workers.get(name)
+    if (finished && worker !== undefined) await this.#socket.received()
+    if (this.#registry.workers.get(name) === worker) this.#registry.lose(name, cause)
     const model = this.models[this.#supervisor!.modelOf(name)]!
     for (const device of this.#devices) device.died(model)
   }

@@ -3,23 +3,21 @@ import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
 import { loadOptions, packageRoot } from '../../src/gateway-options.js'
 
-/** Starts a worker with the fake engine that is not the gateway's child; ends it after the test. */
-export function startWorker(endpoint: string, name: string, env: NodeJS.ProcessEnv = {}): ChildProcess {
+const FAKE = ['--engine', 'fake', '--sizes', '64x64', '--fake-step-ms', '10']
+
+/**
+ * Starts a worker that is not the gateway's child; ends it after the test.
+ *
+ * @param engine flags that choose and set the engine, by default a fake one
+ */
+export function startWorker(
+  endpoint: string,
+  name: string,
+  env: NodeJS.ProcessEnv = {},
+  engine: readonly string[] = FAKE
+): ChildProcess {
   const { python, models } = loadOptions([], {})
-  const args = [
-    '--connect',
-    endpoint,
-    '--name',
-    name,
-    '--engine',
-    'fake',
-    '--model',
-    models[0]!.path,
-    '--sizes',
-    '64x64',
-    '--fake-step-ms',
-    '10'
-  ]
+  const args = ['--connect', endpoint, '--name', name, '--model', models[0]!.path, ...engine]
   const child = spawn(python, ['-m', 'easel_worker', ...args], {
     cwd: join(packageRoot, 'python-worker'),
     stdio: 'ignore',

@@ -8,6 +8,8 @@ const worker = fc.constantFrom('one', 'other')
 
 type Event =
   | { what: 'charge' | 'lose'; worker: string; key: string; used: ChipSeconds }
+  | { what: 'hold'; worker: string; used: ChipSeconds }
+  | { what: 'settle'; key: string | undefined }
   | { what: 'work'; worker: string; seconds: number; padding: number }
   | { what: 'close'; worker: string; seen: boolean }
 
@@ -19,6 +21,8 @@ const events = fc.array(
       key: fc.constantFrom('a', 'b', ''),
       used
     }),
+    fc.record({ what: fc.constant('hold' as const), worker, used }),
+    fc.record({ what: fc.constant('settle' as const), key: fc.constantFrom('a', 'b', undefined) }),
     fc.record({ what: fc.constant('work' as const), worker, seconds: amount, padding: amount }),
     fc.record({ what: fc.constant('close' as const), worker, seen: fc.boolean() })
   ),
@@ -33,13 +37,24 @@ it('the lines and the work in flight are what the workers were busy, whatever ha
       const counts = new Map<string, { session: number; count: Count | undefined; told: number }>()
       const stateOf = (name: string) => counts.get(name) ?? { session: 0, count: undefined, told: 0 }
       let closed = 0
+      const held: ChipSeconds[] = []
       for (const event of list) {
+        if (event.what === 'settle') {
+          const share = event.key === undefined ? undefined : { key: event.key, weight: 1, priority: 'batch' as const }
+          const work = held.shift()
+          if (work !== undefined) ledger.settle(share, work)
+          continue
+        }
         const state = stateOf(event.worker)
         const session = `${state.session}`
         const share = { key: 'key' in event ? event.key : '', weight: 1, priority: 'interactive' as const }
         if (event.what === 'charge') ledger.charge(event.worker, session, share, event.used)
         if (event.what === 'lose') ledger.lose(event.worker, session, event.used)
-        if (event.what === 'charge' || event.what === 'lose')
+        if (event.what === 'hold') {
+          ledger.hold(event.worker, session, event.used)
+          held.push(event.used)
+        }
+        if (event.what === 'charge' || event.what === 'lose' || event.what === 'hold')
           counts.set(event.worker, { ...state, told: state.told + sumOf(event.used) })
         if (event.what === 'work') {
           const padding = (state.count?.padding ?? 0) + event.padding

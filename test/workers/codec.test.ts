@@ -35,8 +35,9 @@ describe('golden frames', () => {
     const message = decode(framesOf(golden))
     expect(message.kind).toBe(golden.kind)
     expect(message.header).toMatchObject(golden.message!)
-    const [, , binary] = framesOf(golden)
-    expect('pixels' in message ? message.pixels : undefined).toEqual(binary)
+    const [, , ...binary] = framesOf(golden)
+    if ('frames' in message) expect(message.frames).toEqual(binary)
+    else expect('pixels' in message ? [message.pixels] : []).toEqual(binary)
   })
 
   it.each(incoming.filter(({ valid }) => !valid))(

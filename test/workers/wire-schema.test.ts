@@ -5,7 +5,7 @@ import { HEADERS } from '../../src/workers/protocol.js'
 
 const SCHEMA = {
   $schema: 'https://json-schema.org/draft/2020-12/schema',
-  title: "Easel's wire, versions 1 and 2: the header of each kind of message",
+  title: "Easel's wire, versions 1 to 3: the header of each kind of message",
   description:
     'Made from src/workers/protocol.ts. protocol/README.md says what the fields mean. Fields that are not named here are ignored.',
   $defs: HEADERS

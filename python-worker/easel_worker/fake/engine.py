@@ -27,6 +27,7 @@ from easel_worker.engine import (
     READING,
     REFINER,
     AdapterSet,
+    BadState,
     Capabilities,
     Defaults,
     DeviceInfo,
@@ -34,6 +35,7 @@ from easel_worker.engine import (
     ImageSpec,
     InvalidRequest,
     Lane,
+    LaneState,
     Latents,
     Limits,
     Merges,
@@ -76,6 +78,9 @@ PREVIEW_SCALE = 8
 MAX_CLIP_SKIP = 10
 MAX_LORAS = 4
 MAX_CONTROLS = 2
+
+STATE_BYTES = 40
+STATE_KIND = sha256(b"fake engine's state 1").hexdigest()
 
 FAULT_EXIT_STATUS = 70
 
@@ -185,6 +190,7 @@ class FakeEngine:
             controls=self._controls.list(),
             ip_adapters=self._ip_adapters.list(),
             presets=PRESETS,
+            state_kind=STATE_KIND,
         )
 
     @property
@@ -229,6 +235,24 @@ class FakeEngine:
         self._fault("encode", spec.seed)
         evaluations = evaluations_of(spec, self.capabilities)
         return FakeLane(spec, evaluations, _handover(spec, evaluations))
+
+    def save(self, lane: Lane, most: int) -> LaneState | None:
+        """The digest of what the picture is drawn from, and the count of evaluations."""
+        own = _own(lane)
+        if not own.settle() or most < STATE_BYTES:
+            return None
+        data = self._digest(own.spec) + own.evaluation.to_bytes(8, "big")
+        return LaneState(own.evaluation, own.step, data)
+
+    def resume(self, spec: ImageSpec, state: LaneState) -> FakeLane:
+        """Take `fake_encode_ms`, as `start` does."""
+        lane = self.start(spec)
+        self._fault("resume", spec.seed)
+        wanted = self._digest(spec) + state.evaluation.to_bytes(8, "big")
+        if state.data != wanted or not 0 < state.evaluation <= lane.evaluations:
+            raise BadState("the state is not one of this image")
+        lane.evaluation = state.evaluation
+        return lane
 
     def step(self, lanes: Sequence[Lane]) -> None:
         """Take a step's time. After a fault no lane has advanced; NaN affects only its own lane."""
@@ -283,6 +307,9 @@ class FakeEngine:
     def memory(self) -> tuple[DeviceMemory, ...]:
         """The memory of an invented device, always the same."""
         return (DeviceMemory(device=0, bytes_in_use=1 << 20, bytes_limit=1 << 30),)
+
+    def _digest(self, spec: ImageSpec) -> bytes:
+        return sha256(self._text(spec).encode()).digest()
 
     def _text(self, spec: ImageSpec) -> str:
         """What the picture is drawn from: the spec, and the weights if they were named."""

@@ -28,8 +28,8 @@ FaultKind = Literal["raise", "oom", "invalid", "exit", "hang", "nan"]
 class Fault:
     """A deliberate failure.
 
-    `stage` is `warm`, `encode`, `decode`, or the number of the denoising step, from 1. `seed` is
-    that of the image with the fault; None at `warm`, which has no image.
+    `stage` is `warm`, `encode`, `resume`, `decode`, or the number of the denoising step, from 1.
+    `seed` is that of the image with the fault; None at `warm`, which has no image.
     """
 
     kind: FaultKind
@@ -57,7 +57,7 @@ def _fault(text: str) -> Fault:
         raise ValueError(f"{kind!r} is not a fault: choose one of {', '.join(get_args(FaultKind))}")
     if where == "warm":
         return Fault(kind, "warm")  # type: ignore[arg-type]
-    if not (seed.isdecimal() and (stage in ("encode", "decode") or stage.isdecimal())):
+    if not (seed.isdecimal() and (stage in ("encode", "resume", "decode") or stage.isdecimal())):
         raise ValueError(f"{text!r} must look like raise:13@encode, raise:13@2 or oom:warm")
     return Fault(kind, stage, int(seed))  # type: ignore[arg-type]
 
@@ -148,6 +148,7 @@ class Options:
         Option(
             faults,
             "fake engine: faults by seed, as KIND:SEED@STAGE or KIND:warm, joined by commas; KIND "
-            "is raise, oom, invalid, exit, hang or nan; STAGE is encode, decode or a step from 1",
+            "is raise, oom, invalid, exit, hang or nan; STAGE is encode, resume, decode or a step "
+            "from 1",
         ),
     ] = ()

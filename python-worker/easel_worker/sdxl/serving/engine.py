@@ -34,6 +34,7 @@ from easel_worker.engine import (
     ImageSpec,
     InvalidRequest,
     Lane,
+    LaneState,
     Latents,
     Merges,
     Pixels,
@@ -59,6 +60,7 @@ from easel_worker.sdxl.serving.refiner_loading import RefinerLoader
 from easel_worker.sdxl.serving.runner import Runner
 from easel_worker.sdxl.serving.schedule_of import schedule_of
 from easel_worker.sdxl.serving.shelves import Shelves
+from easel_worker.sdxl.serving.state_kind import state_kind
 from easel_worker.sdxl.serving.trial import try_picture, try_size
 from easel_worker.timeline import FIRST_IMAGE, Timeline
 from easel_worker.values import Size
@@ -144,6 +146,7 @@ class SdxlEngine:
             ),
             coming_max_chunks=self._options.max_prompt_chunks,
             programs=runner.infos,
+            state_kind=state_kind(about, self._options),
         )
         if self._options.compile_behind:
             threading.Thread(
@@ -300,10 +303,21 @@ class SdxlEngine:
         draws = None
         if noise is not None:
             draws = Draws(noise, np.zeros_like(noise) if posterior is None else posterior)
+        return self._warm_runner.start(spec, self._table_of(spec), draws)
+
+    def save(self, lane: Lane, most: int) -> LaneState | None:
+        """See `Engine.save`."""
+        return self._warm_runner.save(_own(lane), most)
+
+    def resume(self, spec: ImageSpec, state: LaneState) -> SdxlLane:
+        """See `Engine.resume`."""
+        self._check(spec)
+        return self._warm_runner.resume(spec, self._table_of(spec), state)
+
+    def _table_of(self, spec: ImageSpec) -> Table:
         schedule = schedule_of(spec, self._about.preset)
         steps, begin = spec.schedule_length, spec.skipped_steps
-        table = self._make_table(spec.scheduler, steps, schedule, begin, spec.refined_from)
-        return self._warm_runner.start(spec, table, draws)
+        return self._make_table(spec.scheduler, steps, schedule, begin, spec.refined_from)
 
     def prompts_of(self, spec: ImageSpec) -> list[Encoded]:
         """The encoded prompts of an image, for comparisons: of a guided one the negative first."""

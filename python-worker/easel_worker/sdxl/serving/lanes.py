@@ -38,6 +38,7 @@ class SdxlLane:
         alone: the inputs made from the prompt alone, for the unguided steps of a guided image; None
             if it has no such steps.
         deep: the deep feature of the last full step while a later step needs it, else None.
+        before_deep: the evaluations and the state before that step, to do it again.
         background: what the image keeps of its picture; None for nothing.
         control: what adds to the UNet; None for an image without controls.
         inpainting: what an inpainting UNet takes besides the sample; None for other UNets.
@@ -56,6 +57,7 @@ class SdxlLane:
     evaluation: int = 0
     alone: Conditions | None = None
     deep: Array | None = None
+    before_deep: "tuple[int, State] | None" = None
     background: Background | None = None
     control: LaneControl | None = None
     inpainting: Array | None = None
@@ -100,7 +102,12 @@ class SdxlLane:
     @property
     def step(self) -> int:
         """How many steps are done."""
-        done = self.evaluation - (self.table.repeated if self.refined else 0)
+        return self.step_at(self.evaluation)
+
+    def step_at(self, evaluation: int) -> int:
+        """How many steps are done after a number of evaluations."""
+        refined = self.handover is not None and evaluation >= self.handover
+        done = evaluation - (self.table.repeated if refined else 0)
         return steps_done(done, steps=self.spec.steps, evaluations=self.scheduled)
 
     @property
@@ -131,12 +138,13 @@ class SdxlLane:
         """
         self.unread = (finite, place)
         if isinstance(made, Kept):
+            self.before_deep = (self.evaluation, self.state)
             self.state, self.deep = made
         else:
             self.state = made
         self.evaluation += 1
         if self.evaluation == self.evaluations or not self.next.cached:
-            self.deep = None
+            self.deep = self.before_deep = None
 
     def settle(self) -> bool:
         """Read the last call's flag for this lane; returns whether its numbers are finite.

@@ -110,6 +110,7 @@ class ProgramSet:
         self._begin: dict[Size, Program] = {}
         self._inpainting: dict[Size, Any] = {}
         self._denoise: dict[DenoiseKey, Program] = {}
+        self._deep: dict[tuple[Size, bool], Any] = {}
         self._decode: dict[Size, Program] = {}
         self._preview: dict[Size, Program] = {}
         self._tokens = tokens
@@ -291,6 +292,10 @@ class ProgramSet:
         """`programs.denoise` without its keywords."""
         return self._denoise[key].run
 
+    def deep(self, size: Size, *, guided: bool) -> jax.ShapeDtypeStruct | None:
+        """The shape of a lane's deep feature; None if steps keep none."""
+        return self._deep.get((size, guided))
+
     def decode(self, size: Size) -> Callable[..., Decoded]:
         """`programs.decode` without its keywords."""
         return self._decode[size].run
@@ -339,6 +344,7 @@ class ProgramSet:
         arguments = self._compile_denoise(key, keeping, lane)
         stepped: Stepped = jax.eval_shape(keeping, *arguments)
         kept: Any = stepped.lanes[0]
+        self._deep[key.size, key.guided] = kept.deep
         cached = key._replace(cached=True)
         self._compile_denoise(cached, denoise, lane._replace(deep=kept.deep))
 

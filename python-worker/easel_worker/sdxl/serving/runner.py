@@ -9,11 +9,20 @@ from jax.sharding import Mesh
 from numpy.typing import NDArray
 
 from easel_worker.embedding_check import embeddings_of
-from easel_worker.engine import ImageSpec, Latents, NotFinite, Pixels, ProgramInfo, Tokens
+from easel_worker.engine import (
+    ImageSpec,
+    LaneState,
+    Latents,
+    NotFinite,
+    Pixels,
+    ProgramInfo,
+    Tokens,
+)
 from easel_worker.sdxl.folder.model import SdxlParams
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.model.unet import UNet
 from easel_worker.sdxl.samplers.table import Table
+from easel_worker.sdxl.serving import lane_state
 from easel_worker.sdxl.serving.adapters import Adapters
 from easel_worker.sdxl.serving.beginning import Beginner
 from easel_worker.sdxl.serving.chunk_vectors import ChunkVectors
@@ -183,6 +192,18 @@ class Runner:
         beginning.check()
         if seen is not None:
             seen.check()
+        return lane
+
+    def save(self, lane: SdxlLane, most: int) -> LaneState | None:
+        """See `Engine.save`."""
+        return lane_state.save(lane, most)
+
+    def resume(self, spec: ImageSpec, table: Table, state: LaneState) -> SdxlLane:
+        """See `Engine.resume`."""
+        lane = self.start(spec, table, None)
+        lane_state.load(lane, state, self._programs, self._everywhere)
+        if lane.refined:
+            self._hand_over(lane)
         return lane
 
     def step(self, lanes: Sequence[SdxlLane]) -> int:
