@@ -5,7 +5,9 @@ export function baseOf({ protocol, host }: FastifyRequest, publicUrl: string | u
   return publicUrl ?? `${protocol}://${host}`
 }
 
-/** A path of the gateway becomes a URL. A client that does not say whom it calls gets the path. */
+/** A path of the gateway becomes a URL under `base`. A client that does not say whom it calls gets the path. */
 export function absoluteUrl(url: string, base: string): string {
-  return URL.canParse(url, base) ? new URL(url, base).href : url
+  if (!url.startsWith('/') || !URL.canParse(base)) return url
+  const { origin, pathname } = new URL(base)
+  return origin + pathname.replace(/\/$/, '') + url
 }
