@@ -8,7 +8,7 @@ import type { ImageService } from '../service/service.js'
 import { shareOf } from '../service/share.js'
 import { elsewhere, type JobFileStore } from './files.js'
 import { failureOf, type About, type Made, type Submission } from './submission.js'
-import type { JobName, JobPicture, JobState, JobStore } from './store.js'
+import { bytesOf, type JobName, type JobPicture, type JobState, type JobStore, type NewJob } from './store.js'
 
 export interface JobsOptions {
   store: JobStore
@@ -37,6 +37,8 @@ export interface SubmittedAs {
   readonly key?: string | undefined
   /** `fingerprintOfRequest` its body. */
   readonly fingerprint: string
+  /** ms from now for which it is kept at least. */
+  readonly keep?: number | undefined
 }
 
 /** Bytes of an image's file beyond its pixels: what a format adds to pixels that do not compress, and the recipe. */
@@ -51,6 +53,8 @@ export class Jobs {
   readonly store: JobStore
   /** Where images are, if not in the store. */
   readonly files: JobFileStore | undefined
+  /** ms from its submission after which a job expires. */
+  readonly timeout: number
   readonly #options: JobsOptions
 
   /** ms for which gateways remember together what an Idempotency-Key was first used for. */
@@ -60,6 +64,7 @@ export class Jobs {
     this.keyTtl = options.keyTtl
     this.store = options.store
     this.files = options.files
+    this.timeout = options.timeout
     this.#options = options
   }
 
@@ -74,10 +79,35 @@ export class Jobs {
     asked: GenerateRequest,
     caller: Caller,
     pictures: readonly JobPicture[],
-    { id, key, fingerprint }: SubmittedAs
+    as: SubmittedAs
   ): Promise<{ name: JobName; state: JobState; fresh: boolean }> {
-    const { store, files, service, timeout, observer } = this.#options
+    const { store, service, observer } = this.#options
     if (service.draining) throw new EaselError('DRAINING', undefined, { retryAfter: NOT_READY_RETRY_SECONDS })
+    const { key, fingerprint } = as
+    const job = this.#jobOf(asked, caller, pictures, as)
+    const { name } = job
+    const { state, fresh } = await store.submit(job)
+    if (state.fingerprint !== fingerprint)
+      throw key === undefined
+        ? new EaselError('JOB_EXISTS', undefined, { field: 'id' })
+        : new EaselError('IDEMPOTENCY_KEY_REUSED', undefined, { field: 'idempotency-key' })
+    observer.submitted(fresh ? 'new' : 'known')
+    return { name, state, fresh }
+  }
+
+  /** The most bytes that a job of this request takes. @throws EaselError what is wrong with it, as far as it is known */
+  weigh(asked: GenerateRequest, caller: Caller): number {
+    const job = this.#jobOf(asked, caller, [], { fingerprint: '' })
+    return bytesOf(job) + job.reserve
+  }
+
+  #jobOf(
+    asked: GenerateRequest,
+    caller: Caller,
+    pictures: readonly JobPicture[],
+    { id, key, fingerprint, keep }: SubmittedAs
+  ): NewJob {
+    const { files, service, timeout } = this.#options
     const name = { scope: caller.scope, id: id ?? (key === undefined ? randomUUID() : idOfKey(key)) }
     // Its deadline is the job's, from now on, and nobody sees previews.
     const { timeout: limit = Infinity, webhook, preview_interval: _, ...rest } = asked
@@ -102,7 +132,7 @@ export class Jobs {
     const body = JSON.stringify(submission)
     const size = sizeOf(request, plan)
     const reserve = size.images * (size.width * size.height * 3 + FILE_BYTES + 2 * Buffer.byteLength(body))
-    const { state, fresh } = await store.submit({
+    return {
       name,
       fingerprint,
       model: request.model ?? '',
@@ -111,17 +141,12 @@ export class Jobs {
       cost: costOf(request, size, plan),
       reserve: files === undefined ? reserve : 0,
       timeout: Math.min(timeout, limit * 1000, caller.timeout ?? Infinity),
+      keep,
       body,
       about: JSON.stringify(about),
       pictures,
       webhook: told && { id: `msg_${randomUUID()}`, url: told.href, host: told.host }
-    })
-    if (state.fingerprint !== fingerprint)
-      throw key === undefined
-        ? new EaselError('JOB_EXISTS', undefined, { field: 'id' })
-        : new EaselError('IDEMPOTENCY_KEY_REUSED', undefined, { field: 'idempotency-key' })
-    observer.submitted(fresh ? 'new' : 'known')
-    return { name, state, fresh }
+    }
   }
 
   /** @throws EaselError NOT_FOUND */

@@ -1,6 +1,7 @@
 import type { Hold, MemoryBudget } from '../memory.js'
 import { jobsFull, neverFits } from './full.js'
 import { MemoryWebhooks } from './memory-webhooks.js'
+import { MemoryRecords } from './memory-records.js'
 import {
   BATCH_WEIGHT,
   bytesOf,
@@ -48,6 +49,8 @@ interface Stored {
   lease: number
   startedAt: number | undefined
   endedAt: number | undefined
+  /** As `keptFrom`; before its end the least that it will be. */
+  till: number | undefined
   progress: string | undefined
   outcome: string | undefined
   images: Map<number, Buffer>
@@ -78,6 +81,7 @@ export class MemoryJobStore implements JobStore {
   readonly bounds: JobBounds
   readonly images: JobImages
   readonly webhooks = new MemoryWebhooks()
+  readonly records: MemoryRecords
   readonly #options: MemoryStoreOptions
   readonly #jobs = new Map<string, Stored>()
   readonly #flows = new Map<string, Flow>()
@@ -105,6 +109,11 @@ export class MemoryJobStore implements JobStore {
       },
       read: async (name, index) => this.#jobs.get(keyOf(name))?.images.get(index)
     }
+    this.records = new MemoryRecords({
+      lease: this.bounds.lease,
+      refuseUnlessFits: (scope, bytes) => this.#refuseBytes(scope, bytes),
+      count: (scope, bytes) => this.#add(scope, bytes)
+    })
   }
 
   get counts(): JobCounts {
@@ -138,6 +147,7 @@ export class MemoryJobStore implements JobStore {
       lease: 0,
       startedAt: undefined,
       endedAt: undefined,
+      till: job.keep === undefined ? undefined : now + job.keep - this.bounds.keep,
       progress: undefined,
       outcome: undefined,
       images: new Map(),
@@ -168,6 +178,13 @@ export class MemoryJobStore implements JobStore {
     if (job === undefined || !isEnd(job.status)) return false
     this.#forget(job)
     return true
+  }
+
+  async retain(names: readonly JobName[], until: number): Promise<void> {
+    for (const name of names) {
+      const job = this.#jobs.get(keyOf(name))
+      if (job !== undefined && isEnd(job.status)) job.till = until - this.bounds.keep
+    }
   }
 
   async claim(_owner: string, models: readonly string[], busy: readonly string[]): Promise<Claim | undefined> {
@@ -253,7 +270,7 @@ export class MemoryJobStore implements JobStore {
     const now = Date.now()
     for (const job of this.#jobs.values()) {
       if (isEnd(job.status)) {
-        if (now - job.endedAt! >= this.bounds.keep) this.#forget(job)
+        if (now - job.till! >= this.bounds.keep) this.#forget(job)
       } else if (now >= job.deadline) this.#end(job, 'expired', outcomes.expired)
       else if (job.status === 'running' && now >= job.lease) {
         job.crashes += 1
@@ -261,6 +278,7 @@ export class MemoryJobStore implements JobStore {
         else this.#requeue(job)
       }
     }
+    await this.records.tend()
   }
 
   onChange(listener: ChangeListener): () => void {
@@ -279,7 +297,12 @@ export class MemoryJobStore implements JobStore {
     if (bytes + job.reserve > shareOf(bounds.bytes, scope)) throw neverFits()
     const used = this.#scope(scope)
     if (this.#jobs.size >= bounds.jobs || used.jobs >= shareOf(bounds.jobs, scope)) throw jobsFull('jobs', scope)
-    if (this.#bytes + bytes > bounds.bytes || used.bytes + bytes > shareOf(bounds.bytes, scope))
+    this.#refuseBytes(scope, bytes)
+  }
+
+  #refuseBytes(scope: string, bytes: number): void {
+    const { bounds } = this
+    if (this.#bytes + bytes > bounds.bytes || this.#scope(scope).bytes + bytes > shareOf(bounds.bytes, scope))
       throw jobsFull('bytes', scope)
     if (!this.#options.makeRoom(bytes)) throw jobsFull('bytes', scope)
   }
@@ -305,6 +328,7 @@ export class MemoryJobStore implements JobStore {
     job.status = end
     job.outcome = outcome
     job.endedAt = Date.now()
+    job.till = Math.max(job.till ?? 0, job.endedAt)
     job.body = ''
     job.pictures = []
     if (end !== 'succeeded') {
@@ -348,9 +372,8 @@ export class MemoryJobStore implements JobStore {
     this.webhooks.drop(keyOf(job.name))
     const { scope } = job.name
     this.#count(job, 0)
-    const used = this.#scope(scope)
-    used.jobs -= 1
-    if (used.jobs === 0) this.#scopes.delete(scope)
+    this.#scope(scope).jobs -= 1
+    this.#add(scope, 0)
     this.#tell(job)
   }
 
@@ -373,9 +396,15 @@ export class MemoryJobStore implements JobStore {
   }
 
   #count(job: Stored, bytes: number): void {
-    this.#bytes += bytes - job.bytes
-    this.#scope(job.name.scope).bytes += bytes - job.bytes
+    this.#add(job.name.scope, bytes - job.bytes)
     job.bytes = bytes
+  }
+
+  #add(scope: string, bytes: number): void {
+    this.#bytes += bytes
+    const used = this.#scope(scope)
+    used.bytes += bytes
+    if (used.jobs === 0 && used.bytes === 0) this.#scopes.delete(scope)
     this.#hold.resize(this.#bytes)
   }
 
@@ -415,7 +444,20 @@ async function inMemory(pictures: readonly JobPicture[]): Promise<JobPicture[]> 
 }
 
 function stateOf(job: Stored): JobState {
-  const { revision, status, submittedAt, deadline, startedAt, endedAt, crashes, progress, outcome } = job
+  const { revision, status, submittedAt, deadline, startedAt, endedAt, till, crashes, progress, outcome } = job
   const { fingerprint, about } = job.job
-  return { revision, status, fingerprint, about, submittedAt, deadline, startedAt, endedAt, crashes, progress, outcome }
+  return {
+    revision,
+    status,
+    fingerprint,
+    about,
+    submittedAt,
+    deadline,
+    startedAt,
+    endedAt,
+    keptFrom: endedAt === undefined ? undefined : till,
+    crashes,
+    progress,
+    outcome
+  }
 }

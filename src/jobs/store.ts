@@ -1,3 +1,4 @@
+import { RECORD_BYTES, type Records } from './records.js'
 import type { SharedState } from './shared.js'
 
 /** What a durable job can be. The last four are ends: a job has exactly one, and keeps it. */
@@ -48,6 +49,8 @@ export interface NewJob {
   readonly reserve: number
   /** ms from now, after which it has expired unless it has ended. */
   readonly timeout: number
+  /** ms from now for which it is kept at least, also if it ends early; `retain` shortens that. */
+  readonly keep?: number | undefined
   /** JSON, for whoever makes it. */
   readonly body: string
   /** JSON, for whoever looks at it. */
@@ -68,6 +71,8 @@ export interface JobState {
   /** When a gateway last began it. */
   readonly startedAt: number | undefined
   readonly endedAt: number | undefined
+  /** From when an ended job is kept as long as the bounds say: from its end, unless another time was said. */
+  readonly keptFrom: number | undefined
   /** How many gateways died, or lost the store, while they made it. */
   readonly crashes: number
   /** JSON, of the attempt in progress. */
@@ -181,6 +186,8 @@ export interface JobStore {
   readonly counts: JobCounts
   readonly images: JobImages
   readonly webhooks: JobWebhooks
+  /** What is kept beside the jobs. */
+  readonly records: Records
   /** What its gateways know together; undefined for a store of one gateway. */
   readonly shared: SharedState | undefined
   /**
@@ -195,6 +202,8 @@ export interface JobStore {
   cancel: (name: JobName, outcome: string) => Promise<JobState | undefined>
   /** Forgets an ended job and its images. False if there is none, or it has not ended. */
   remove: (name: JobName) => Promise<boolean>
+  /** Keeps ended jobs until a time, in ms since 1970, instead of what was said at their submission and by the bounds. */
+  retain: (names: readonly JobName[], until: number) => Promise<void>
   /**
    * Claims the next job of these models: the flow (a caller's jobs of one class) that has had the least for its weight
    * comes first. Undefined if none waits, or there is no room for the images of those that wait.
@@ -236,7 +245,7 @@ export interface JobStore {
   deleted: (files: JobFiles) => Promise<void>
   /**
    * Takes back the jobs of gateways that no longer renew them, ends those that were lost twice or whose deadline has
-   * passed, forgets those that ended long ago, and looks at the counts.
+   * passed, forgets those that ended long ago and expired records, and looks at the counts.
    */
   tend: (outcomes: Readonly<Record<'crashed' | 'expired', string>>) => Promise<void>
   /** Calls `listener` at each change until the returned function is called. */
@@ -258,9 +267,6 @@ export const MOST_LEFT_OVER = 20
 
 /** How often a job may be lost with its gateway before it fails, as for workers (ADR 2). */
 export const MAX_CRASHES = 2
-
-/** Bytes of a job besides its body, its pictures and its images. */
-export const RECORD_BYTES = 2048
 
 /** The share of the bounds that the jobs of one key may take, so that no key fills the store alone. */
 export const KEY_SHARE = 0.5

@@ -3,6 +3,7 @@ import { MemoryJobStore } from '../../src/jobs/memory-store.js'
 import { DELETE_AGAIN_MS, SETTLE_MS } from '../../src/jobs/store.js'
 import { MemoryBudget } from '../../src/memory.js'
 import { BOUNDS, contract, job, type OpenStore } from './contract.js'
+import { recordContract } from './record-contract.js'
 
 const MEMORY = 2 ** 26
 
@@ -19,6 +20,7 @@ const open: OpenStore = async (bounds) => {
 
 describe('the store in memory', () => {
   contract(open)
+  recordContract(open)
 
   it('gives files of a job that was cancelled once they are settled, and again if they were not deleted', async () => {
     vi.useFakeTimers({ toFake: ['Date'] })

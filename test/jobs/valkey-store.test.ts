@@ -10,6 +10,7 @@ import { certificate } from '../support/certificate.js'
 import { startValkey, type ValkeyServer } from '../support/valkey.mjs'
 import { until } from '../support/wait.js'
 import { BOUNDS, contract, job, type OpenStore } from './contract.js'
+import { recordContract } from './record-contract.js'
 
 const INSTALL_MS = 300_000
 const OUTCOMES = { crashed: '{"crashed":1}', expired: '{"expired":1}' }
@@ -49,6 +50,7 @@ const open: OpenStore = async (bounds) => {
 
 describe('the store in Valkey', () => {
   contract(open)
+  recordContract(open)
 
   it('is one store for all gateways, which tell each other', async () => {
     const [one, other] = [await open(), await opened(server.url)]
@@ -85,6 +87,15 @@ describe('the store in Valkey', () => {
     await store.images.save(claim, 0, file)
     await store.end(claim, 'succeeded', '{}')
     for (const id of ['b', 'c']) await store.cancel({ scope: 'k', id }, '{}')
+    const name = { kind: 'batch', scope: 'k', id: 'r' } as const
+    await store.records.create({ name, doc: '{}', ttl: 60_000, as: 'open' })
+    const record = (await store.records.claim([]))!
+    await store.records.write(record, new Map([['0', file]]))
+    await store.records.update(record, '{}', 1)
+    await until('the record is gone', async () => {
+      await store.records.tend()
+      return store.records.counts.all === 0
+    })
     await until('they are forgotten', async () => {
       await store.tend(OUTCOMES)
       return store.counts.ended === 0

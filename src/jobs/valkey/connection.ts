@@ -3,7 +3,11 @@ import { EaselError } from '../../errors.js'
 import type { Log } from '../../logger.js'
 import { jobsFull } from '../full.js'
 import { shownAddress, type ValkeyAddress } from '../../valkey-address.js'
-import { type ScriptName, SCRIPTS } from './scripts.js'
+import { RECORD_SCRIPTS } from './record-scripts.js'
+import { SCRIPTS } from './scripts.js'
+
+const ALL = { ...SCRIPTS, ...RECORD_SCRIPTS }
+type ScriptName = keyof typeof ALL
 
 /** ms that the server may take to answer. A connection on which it takes longer is closed, with all that waits on it. */
 const ANSWER_MS = 4000
@@ -82,7 +86,7 @@ export class ValkeyConnection {
     // It is silent for as long as nothing happens, so only keep-alive and pings tell that it is dead.
     const { socketTimeout: _, ...silent } = options
     this.#messages = new Redis(silent)
-    for (const [name, lua] of Object.entries(SCRIPTS)) this.#commands.defineCommand(name, { numberOfKeys: 1, lua })
+    for (const [name, lua] of Object.entries(ALL)) this.#commands.defineCommand(name, { numberOfKeys: 1, lua })
     this.#commands.on('ready', () => void this.#check().then(onReady))
     this.#commands.on('close', () => this.#down('the connection is closed'))
     for (const client of [this.#commands, this.#messages])

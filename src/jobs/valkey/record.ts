@@ -1,7 +1,7 @@
 import type { JobName, JobState, JobStatus } from '../store.js'
 
 /** In the order of `state` in the scripts. */
-export const FIELDS = ['rev', 'st', 'fp', 'about', 'sub', 'dl', 'start', 'end', 'cr', 'prog', 'out']
+export const FIELDS = ['rev', 'st', 'fp', 'about', 'sub', 'dl', 'start', 'end', 'cr', 'prog', 'out', 'till']
 
 export function keyOf({ scope, id }: JobName): string {
   return `${scope}/${id}`
@@ -14,8 +14,20 @@ export function nameOf(key: string): JobName {
 }
 
 export function stateOf(fields: readonly (string | null)[]): JobState | undefined {
-  const [revision, status, fingerprint, about, submittedAt, deadline, startedAt, endedAt, crashes, progress, outcome] =
-    fields
+  const [
+    revision,
+    status,
+    fingerprint,
+    about,
+    submittedAt,
+    deadline,
+    startedAt,
+    endedAt,
+    crashes,
+    progress,
+    outcome,
+    till
+  ] = fields
   if (status == null) return undefined
   return {
     revision: Number(revision),
@@ -26,6 +38,7 @@ export function stateOf(fields: readonly (string | null)[]): JobState | undefine
     deadline: Number(deadline),
     startedAt: startedAt == null ? undefined : Number(startedAt),
     endedAt: endedAt == null ? undefined : Number(endedAt),
+    keptFrom: endedAt == null ? undefined : Number(till ?? endedAt),
     crashes: Number(crashes),
     progress: progress ?? undefined,
     outcome: outcome ?? undefined

@@ -1,4 +1,5 @@
-import { RECORD_BYTES, SETTLE_MS } from '../store.js'
+import { RECORD_BYTES } from '../records.js'
+import { SETTLE_MS } from '../store.js'
 
 /**
  * The job store's operations as Valkey scripts. Each is atomic. KEYS[1] is the prefix of all keys:
@@ -8,7 +9,7 @@ import { RECORD_BYTES, SETTLE_MS } from '../store.js'
  * - `out:NAME` a hash with its images, by index
  * - `flow:MODEL|CLASS|SCOPE` a list of the names that wait
  * - `flows:MODEL` a sorted set of the flows by virtual time, `clock:MODEL` that of the last claim
- * - `running`, `deadline`, `ended` sorted sets of names, by the end of the lease, the deadline and the end, in ms
+ * - `running`, `deadline`, `ended` sorted sets of names, by the end of the lease, the deadline and the end (or `till`), in ms
  * - `hook:SCOPE|HOST` a sorted set of the ended jobs whose end is to be told there, by when that is due, `hooks:SCOPE` one of
  *   the hosts by when their first is, `hooks` one of the scopes, and `hooked` a set of all these jobs
  * - `bytes`, `scope:jobs`, `scope:bytes` what jobs take, in all and by scope
@@ -93,7 +94,13 @@ local function finish(name, status, outcome)
   end
   local time = int(now())
   call('ZREM', P .. 'deadline', name)
-  call('ZADD', P .. 'ended', time, name)
+  local till = get(name, 'till')
+  if till then
+    -- What is kept longer than others is in the list as if it had ended later.
+    till = int(math.max(tonumber(till), tonumber(time)))
+    call('HSET', job(name), 'till', till)
+  end
+  call('ZADD', P .. 'ended', till or time, name)
   call('UNLINK', P .. 'in:' .. name)
   if status ~= 'succeeded' then
     call('UNLINK', P .. 'out:' .. name)
@@ -130,7 +137,7 @@ local function held(name, attempt)
   return status == 'running' and mine == attempt
 end
 local function state(name)
-  return call('HMGET', job(name), 'rev', 'st', 'fp', 'about', 'sub', 'dl', 'start', 'end', 'cr', 'prog', 'out')
+  return call('HMGET', job(name), 'rev', 'st', 'fp', 'about', 'sub', 'dl', 'start', 'end', 'cr', 'prog', 'out', 'till')
 end
 local function ended(status) return status ~= 'queued' and status ~= 'running' end
 `
@@ -141,10 +148,10 @@ const UNLESS_FULL = `#!lua\n${PRELUDE}`
 
 /** The scripts by the names of their commands. */
 export const SCRIPTS = {
-  /** name scope fp about model flow share cost reserve timeout bytes body staged pictures jobs bytes jobs bytes webhook host */
+  /** name scope fp about model flow share cost reserve timeout bytes body staged pictures jobs bytes jobs bytes webhook host longer */
   easelSubmit: `${UNLESS_FULL}
 local name, scope, fp, about, model, flow, share, cost, reserve, timeout = unpack(ARGV, 1, 10)
-local bytes, body, staged, pictures, jobs_limit, bytes_limit, scope_jobs, scope_bytes = unpack(ARGV, 11, 18)
+local bytes, body, staged, pictures, jobs_limit, bytes_limit, scope_jobs, scope_bytes, webhook, host, longer = unpack(ARGV, 11, 21)
 if call('EXISTS', job(name)) == 1 then return {'known', state(name)} end
 local jobs = call('ZCARD', P .. 'deadline') + call('ZCARD', P .. 'ended')
 local own = tonumber(call('HGET', P .. 'scope:jobs', scope) or '0')
@@ -164,7 +171,8 @@ local time = now()
 call('HSET', job(name), 'rev', '0', 'st', 'queued', 'scope', scope, 'fp', fp, 'about', about, 'model', model,
   'flow', flow, 'share', share, 'cost', cost, 'res', reserve, 'base', bytes, 'bytes', '0', 'img', '0', 'att', '0',
   'cr', '0', 'pics', pictures, 'sub', int(time), 'dl', int(time + timeout))
-if ARGV[19] ~= '' then call('HSET', job(name), 'hook', ARGV[19], 'host', ARGV[20]) end
+if webhook ~= '' then call('HSET', job(name), 'hook', webhook, 'host', host) end
+if longer ~= '' then call('HSET', job(name), 'till', int(time + longer)) end
 call('HINCRBY', P .. 'scope:jobs', scope, 1)
 count(name, tonumber(bytes))
 call('ZADD', P .. 'deadline', int(time + timeout), name)
@@ -337,6 +345,15 @@ if ARGV[3] == '' then return tell_at(name) end
 call('HSET', job(name), 'hf', ARGV[4])
 tell_at(name, now() + ARGV[3])`,
 
+  /** till name... */
+  easelRetain: `${ALWAYS}
+for index = 2, #ARGV do
+  if call('ZSCORE', P .. 'ended', ARGV[index]) then
+    call('HSET', job(ARGV[index]), 'till', ARGV[1])
+    call('ZADD', P .. 'ended', ARGV[1], ARGV[index])
+  end
+end`,
+
   /** name window */
   easelCount: `${ALWAYS}
 local key = P .. ARGV[1]
@@ -375,5 +392,3 @@ local running = call('ZCARD', P .. 'running')
 return {call('ZCARD', P .. 'deadline') - running, running, call('ZCARD', P .. 'ended'), call('GET', P .. 'bytes') or '0',
   call('SCARD', P .. 'hooked')}`
 } as const
-
-export type ScriptName = keyof typeof SCRIPTS

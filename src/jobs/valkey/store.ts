@@ -3,6 +3,7 @@ import pLimit, { type LimitFunction } from 'p-limit'
 import { EaselError } from '../../errors.js'
 import type { Log } from '../../logger.js'
 import { jobsFull, neverFits } from '../full.js'
+import type { Records } from '../records.js'
 import type { SharedState } from '../shared.js'
 import {
   BATCH_WEIGHT,
@@ -29,6 +30,7 @@ import {
 import type { ValkeyAddress } from '../../valkey-address.js'
 import { ValkeyConnection } from './connection.js'
 import { FIELDS, keyOf, nameOf, stateOf } from './record.js'
+import { ValkeyRecords } from './records.js'
 import { ANSWER_CHANNEL, ASK_CHANNEL, ValkeyShared } from './shared.js'
 import { ValkeyWebhooks } from './webhooks.js'
 
@@ -64,6 +66,7 @@ export class ValkeyJobStore implements JobStore {
   readonly bounds: JobBounds
   readonly images: JobImages
   readonly webhooks: ValkeyWebhooks
+  readonly records: Records
   readonly #connection: ValkeyConnection
   readonly #shared: ValkeyShared
   readonly #replicas: number
@@ -97,6 +100,7 @@ export class ValkeyJobStore implements JobStore {
     })
     this.#shared = new ValkeyShared(this.#connection)
     this.webhooks = new ValkeyWebhooks(this.#connection, bounds.keep)
+    this.records = new ValkeyRecords(this.#connection, { bounds, replicas })
     this.images = {
       save: async (claim, index, bytes) => {
         await this.#connection.script('easelSave', ...held(claim), index, bytes)
@@ -146,7 +150,8 @@ export class ValkeyJobStore implements JobStore {
         shareOf(jobs, scope),
         shareOf(bytes, scope),
         webhookText(job.webhook),
-        job.webhook?.host ?? ''
+        job.webhook?.host ?? '',
+        job.keep === undefined ? '' : Math.ceil(job.keep - this.bounds.keep)
       )) as [string, (string | null)[] | 'jobs' | 'bytes']
       if (result === 'full') throw jobsFull(state as 'jobs' | 'bytes', scope)
       if (result === 'lost') throw new EaselError('JOB_STORE_UNAVAILABLE', undefined, { retryAfter: 1 })
@@ -166,6 +171,10 @@ export class ValkeyJobStore implements JobStore {
 
   async remove(name: JobName): Promise<boolean> {
     return (await this.#connection.script('easelRemove', keyOf(name))) === 1
+  }
+
+  async retain(names: readonly JobName[], until: number): Promise<void> {
+    await this.#connection.script('easelRetain', Math.round(until - this.bounds.keep), ...names.map(keyOf))
   }
 
   async claim(owner: string, models: readonly string[], busy: readonly string[]): Promise<Claim | undefined> {
@@ -236,6 +245,7 @@ export class ValkeyJobStore implements JobStore {
     const { lease, keep } = this.bounds
     const [counts] = await Promise.all([
       this.#connection.script('easelTend', lease, keep, MAX_CRASHES, MOST_AT_ONCE, crashed, expired),
+      this.records.tend(),
       this.#connection.ping()
     ])
     const [queued, running, ended, bytes, hooked] = (counts as (number | string)[]).map(Number) as [

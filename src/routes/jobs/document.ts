@@ -16,7 +16,7 @@ export async function documentOf(jobs: Jobs, { id }: JobName, state: JobState, b
   const outcome = state.outcome === undefined ? undefined : (JSON.parse(state.outcome) as Outcome)
   const made = outcome !== undefined && 'made' in outcome ? outcome.made : undefined
   const urls = made?.stored && (await jobs.files?.urls(made.stored))
-  const { endedAt } = state
+  const { endedAt, keptFrom } = state
   return {
     id,
     status: state.status,
@@ -25,7 +25,7 @@ export async function documentOf(jobs: Jobs, { id }: JobName, state: JobState, b
     started_at: state.startedAt === undefined ? null : timeOf(state.startedAt),
     ended_at: endedAt === undefined ? null : timeOf(endedAt),
     deadline: timeOf(state.deadline),
-    kept_until: endedAt === undefined ? null : timeOf(endedAt + jobs.store.bounds.keep),
+    kept_until: endedAt === undefined ? null : timeOf((keptFrom ?? endedAt) + jobs.store.bounds.keep),
     crashes: state.crashes,
     progress: state.progress === undefined ? null : (JSON.parse(state.progress) as Progress),
     links: { self: pathOf(id), events: `${pathOf(id)}/events` },
