@@ -21,6 +21,8 @@ import { generateRoute } from './routes/generate.js'
 import { healthRoute, probeRoutes } from './routes/health.js'
 import { jobRoutes } from './routes/jobs/index.js'
 import { metricsRoute, pickerMetricsRoute } from './routes/metrics.js'
+import type { BatchParts } from './routes/openai/batches.js'
+import type { FileParts } from './routes/openai/files.js'
 import { openAiRoutes } from './routes/openai/index.js'
 import { recipeRoute } from './routes/recipe.js'
 import { requestRoutes } from './routes/requests.js'
@@ -72,6 +74,8 @@ export interface AppParts extends BaseOptions {
   storedFiles: StoredFiles | undefined
   /** What URLs of the gateway's own begin with; undefined for what the client called it. */
   publicUrl: string | undefined
+  /** What /v1/files and /v1/batches need. */
+  batching: Pick<FileParts & BatchParts, 'files' | 'batches' | 'batchResults' | 'batchEndpoint'>
   /** What an endpoint picker reads; undefined if none does. */
   pickerMetrics: Registry | undefined
   /** Whether probes and metrics are on this port; otherwise `buildAdminApp` serves them on another. */
@@ -98,7 +102,9 @@ export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
     await scope.register(controlPreviewRoute, { service, uploads, bodyLimit })
     await scope.register(recipeRoute, { service })
     const answering = { snapSizes, results, publicUrl }
-    await scope.register(openAiRoutes, { prefix: '/v1', service, jobs, withRecipe, uploads, bodyLimit, ...answering })
+    const making = { service, jobs, withRecipe, uploads, bodyLimit }
+    const batching = { ...parts.batching, memory, keep: jobs.store.bounds.keep }
+    await scope.register(openAiRoutes, { prefix: '/v1', ...making, ...answering, ...batching })
     await scope.register(sdapiRoutes, { prefix: SDAPI, service, withRecipe, uploads, bodyLimit })
   })
   await app.register(storedFileRoute, { files: parts.storedFiles })

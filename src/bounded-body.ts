@@ -40,6 +40,20 @@ export async function unlessGone<T>(payload: IncomingMessage, read: () => Promis
   }
 }
 
+/** Reads a body of at most `limit` bytes. @throws EaselError BODY_TOO_LARGE, CANCELLED; what `read` throws */
+export async function readBounded<T>(
+  payload: IncomingMessage,
+  limit: number,
+  read: (body: Readable) => Promise<T>
+): Promise<T> {
+  const body = boundedBody(payload, limit)
+  try {
+    return await unlessGone(payload, () => read(body))
+  } finally {
+    body.destroy()
+  }
+}
+
 function tooLarge(limit: number): EaselError {
   return new EaselError('BODY_TOO_LARGE', `The body must be at most ${limit} bytes`)
 }

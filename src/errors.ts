@@ -25,7 +25,7 @@ export const catalogue = {
   UNAUTHORIZED: { status: 401, summary: 'The request has no key, or an unknown one.' },
   URL_INVALID: { status: 403, summary: 'The URL of a stored image has expired, or was changed.' },
   WEBHOOK_NOT_ALLOWED: { status: 403, summary: 'The operator does not allow webhooks to this address.' },
-  NOT_FOUND: { status: 404, summary: 'No such route, no such request in flight, or no such job.' },
+  NOT_FOUND: { status: 404, summary: 'No such route, request in flight, job, file or batch.' },
   MODEL_NOT_FOUND: { status: 404, summary: 'The server does not have this model.' },
   METHOD_NOT_ALLOWED: {
     status: 405,

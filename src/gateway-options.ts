@@ -210,25 +210,25 @@ export const options = {
     'JOB_LIMIT',
     10_000,
     { min: 1, max: 10_000_000, ...whole },
-    'Most jobs in the store, ended ones included. Further ones are refused with 503 JOBS_FULL. One access key may have half of them.'
+    'Most jobs in the store, ended ones and the lines of batches included. Further ones are refused with 503 JOBS_FULL. One access key may have half of them.'
   ),
   jobBytes: optional({
     env: 'JOB_BYTES',
     value: 'bytes',
-    doc: 'Most bytes of jobs, with their pictures, and with their images unless RESULTS has them. A job waits until its images fit. One access key may have half of them. Default: 1 GiB in Valkey; in memory a sixteenth of MEMORY_BUDGET, and at most an eighth.',
+    doc: 'Most bytes of files, batches and jobs, with their pictures, and with their images unless RESULTS has them. A job waits until its images fit. One access key may have half of them. Default: 1 GiB in Valkey; in memory a sixteenth of MEMORY_BUDGET, and at most an eighth.',
     parse: (value: string) => parseNumber(value, { min: 1_048_576, max: 2 ** 50, ...whole })
   }),
   jobTtl: optional({
     env: 'JOB_TTL',
     value: 'seconds',
-    doc: 'Seconds that a job and its images are kept after its end. With RESULTS=file:// at most RESULTS_KEEP. Default: 86400 (a day), or RESULTS_KEEP if that is less.',
+    doc: 'Seconds that a job and its images, or a batch and its results, are kept after its end, and a file of POST /v1/files after it was sent. With RESULTS=file:// at most RESULTS_KEEP. Default: 86400 (a day), or RESULTS_KEEP if that is less.',
     parse: (value: string) => parseNumber(value, { min: 0.05, max: 31_536_000 })
   }),
   jobTimeout: number(
     'JOB_TIMEOUT',
     86_400,
     { min: 0.05, max: 31_536_000 },
-    'Seconds after its submission at which a job that has not ended expires. A client may ask for less. REQUEST_TIMEOUT limits each attempt.'
+    'Seconds after its submission at which a job or a batch that has not ended expires; a batch after a day at most. A client may ask for less. REQUEST_TIMEOUT limits each attempt.'
   ),
   jobClaimTimeout: number(
     'JOB_CLAIM_TIMEOUT',

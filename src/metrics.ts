@@ -1,5 +1,7 @@
 import type { Logger } from 'pino'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { BatchRunner } from './batches/runner.js'
+import type { BatchObserver } from './batches/work.js'
 import type { Connections } from './connections.js'
 import type { WorkerPool } from './workers/worker-pool.js'
 import type { PoolObserver } from './workers/events.js'
@@ -33,6 +35,7 @@ interface WatchedParts {
   log: Logger
   jobs: Jobs
   consumer: JobConsumer
+  batches: BatchRunner
 }
 
 export interface Metrics {
@@ -44,7 +47,8 @@ export interface Metrics {
     ResultsObserver &
     JobsObserver &
     ConsumerObserver &
-    AnnouncerObserver
+    AnnouncerObserver &
+    BatchObserver
   /** Adds the metrics that are read from the running parts at each scrape. Call it once. */
   watch: (parts: WatchedParts) => void
   /** A client that did not read its answer was disconnected. */
@@ -144,6 +148,10 @@ export function createMetrics(): Metrics {
   for (const status of ['succeeded', 'failed', 'cancelled', 'expired']) jobsEnded.inc({ status }, 0)
   for (const how of ['returned', 'lost']) jobsLeft.inc({ how }, 0)
   for (const outcome of HANDOVERS) handovers.inc({ outcome }, 0)
+  const batchesEnded = counter('easel_batches_ended_total', 'Batches whose end was written here, by status.', [
+    'status'
+  ])
+  for (const status of ['completed', 'failed', 'cancelled', 'expired']) batchesEnded.inc({ status }, 0)
   const compile = new Gauge({
     name: 'easel_compile_seconds',
     help: 'Time to compile a program, or to load it from the cache.',
@@ -192,7 +200,8 @@ export function createMetrics(): Metrics {
     announced(outcome, seconds) {
       webhooks.inc({ outcome })
       webhookSeconds.observe(seconds)
-    }
+    },
+    batchEnded: (status) => batchesEnded.inc({ status })
   }
   return {
     registry,
@@ -214,7 +223,7 @@ type Sample = [labels: Record<string, string>, value: number]
  */
 function watch(
   registry: Registry,
-  { pool, service, memory, uploads, connections, log, jobs: { store }, consumer }: WatchedParts
+  { pool, service, memory, uploads, connections, log, jobs: { store }, consumer, batches }: WatchedParts
 ): void {
   const registers = [registry]
   const { ledger } = service
@@ -381,8 +390,20 @@ function watch(
     single(() => consumer.making)
   )
   gauge(
+    'easel_batches',
+    'Batches in the store that have not ended.',
+    [],
+    single(() => store.records.counts.open)
+  )
+  gauge(
+    'easel_batches_working',
+    'Batches that this gateway works on.',
+    [],
+    single(() => batches.working)
+  )
+  gauge(
     'easel_job_bytes',
-    'Bytes of jobs in the store, with their pictures and images.',
+    'Bytes of jobs in the store, with their pictures and images, of files and of batches.',
     [],
     single(() => store.counts.bytes)
   )

@@ -17,6 +17,7 @@ import { type PoolOptions, WorkerPool } from './workers/worker-pool.js'
 import { ImageEncoder } from './image/encoder.js'
 import { JobAnnouncer } from './jobs/announcer.js'
 import { JobConsumer } from './jobs/consumer.js'
+import { openBatching } from './batches/open.js'
 import { Jobs } from './jobs/jobs.js'
 import { JobFileStore } from './jobs/files.js'
 import { MemoryJobStore, type MemoryStoreOptions } from './jobs/memory-store.js'
@@ -33,6 +34,7 @@ import { openStore } from './results/open.js'
 import { Results } from './results/results.js'
 import { Signer } from './results/signature.js'
 import { webhookBody } from './routes/jobs/webhook.js'
+import { generationsEndpoint } from './routes/openai/batch-endpoint.js'
 import { MAX_READS, STORED_PATH, type StoredFiles } from './routes/stored-file.js'
 import { Model, Models } from './service/models.js'
 import { ImageService } from './service/service.js'
@@ -202,8 +204,19 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
       }
     }
   })
+  const batching = openBatching({
+    service,
+    jobs,
+    endpoint: generationsEndpoint({
+      service,
+      snapSizes: options.snapSizes,
+      bodyLimit: options.bodyLimit
+    }),
+    log,
+    observer: metrics.observer
+  })
   for (const { served } of service.models) void served.firstReady.then(() => consumer.wake()).catch(() => undefined)
-  metrics.watch({ pool, service, memory, uploads, connections, log, jobs, consumer })
+  metrics.watch({ pool, service, memory, uploads, connections, log, jobs, consumer, batches: batching.runner })
   const parts: AppParts = {
     service,
     jobs,
@@ -227,6 +240,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
     snapSizes: options.snapSizes,
     results: stored?.results,
     storedFiles: stored?.files,
+    batching,
     publicUrl: options.publicUrl,
     pickerMetrics: options.pickerMetrics ? createPickerMetrics({ pool, service }) : undefined,
     withAdmin: options.adminPort === undefined
@@ -246,6 +260,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
     async close(graceMs) {
       const end = performance.now() + graceMs
       service.drain()
+      batching.runner.stop()
       consumer.stop()
       pool.drain(Math.max(graceMs - LAST_FILES_MS, graceMs / 2))
       while (service.ledger.inFlight > 0 && performance.now() < end)
@@ -254,6 +269,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
       await consumer.close()
       await announcer?.close(LAST_WEBHOOKS_MS)
       await files?.close()
+      await batching.runner.close()
       await store.close()
       keys?.close()
       await Promise.all([app, admin].map((each) => each && closeWithin(each, LAST_ANSWERS_MS)))

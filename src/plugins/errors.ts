@@ -1,4 +1,4 @@
-import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest, FastifySchemaValidationError } from 'fastify'
 import fp from 'fastify-plugin'
 import { catalogue, EaselError, type ErrorCode, errorBody } from '../errors.js'
 import { excerpt } from '../excerpt.js'
@@ -104,7 +104,7 @@ export function errorFormOf({ errorForms }: FastifyInstance, path: string): Erro
 
 function toEaselError(error: FastifyError | EaselError, request: FastifyRequest): EaselError {
   if (error instanceof EaselError) return error
-  if (error.validation) return invalid(error)
+  if (error.validation) return invalidBy(error.validation, error.message)
   const code = FASTIFY_CODES[error.code]
   if (code === 'UNSUPPORTED_MEDIA_TYPE') return unsupportedType(mediaTypesOf(request.routeOptions))
   if (code !== undefined) return new EaselError(code, excerpt(error.message, MESSAGE_LENGTH))
@@ -114,9 +114,18 @@ function toEaselError(error: FastifyError | EaselError, request: FastifyRequest)
   return new EaselError('INTERNAL', undefined, { cause: error })
 }
 
-/** Names the field that violates the schema. An unknown field's name is truncated and escaped. */
-function invalid(error: FastifyError): EaselError {
-  const [first] = error.validation ?? []
+/** What a validator says of a value that violates its schema. */
+type Violation = Pick<FastifySchemaValidationError, 'instancePath' | 'params'> & { message?: string | undefined }
+
+/**
+ * Names the field that violates the schema. An unknown field's name is truncated and escaped.
+ *
+ * @param said the violations as a text; by default what a route says of the first one in its body
+ */
+export function invalidBy(
+  [first]: readonly Violation[],
+  said = `body${first?.instancePath ?? ''} ${first?.message ?? 'is wrong'}`
+): EaselError {
   const params = first?.params as
     { missingProperty?: string; additionalProperty?: string; allowedValues?: readonly unknown[] } | undefined
   if (params?.additionalProperty !== undefined) {
@@ -132,10 +141,7 @@ function invalid(error: FastifyError): EaselError {
   const allowed = params?.allowedValues
     ?.map((value) => (typeof value === 'string' && value !== '' ? value : JSON.stringify(value)))
     .join(', ')
-  const message =
-    allowed === undefined
-      ? error.message
-      : error.message.replace('equal to one of the allowed values', `one of ${allowed}`)
+  const message = allowed === undefined ? said : said.replace('equal to one of the allowed values', `one of ${allowed}`)
   return new EaselError(
     'INVALID_REQUEST',
     excerpt(message, MESSAGE_LENGTH),

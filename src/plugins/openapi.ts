@@ -17,6 +17,7 @@ import * as jobWebhook from '../schemas/job-webhook.js'
 import * as loras from '../schemas/loras.js'
 import { asOffered } from '../schemas/offered.js'
 import * as openai from '../schemas/openai.js'
+import * as openaiBatch from '../schemas/openai-batch.js'
 import * as recipeRoute from '../schemas/recipe.js'
 import * as sdapi from '../schemas/sdapi.js'
 import * as tokenize from '../schemas/tokenize.js'
@@ -37,6 +38,7 @@ const MODULES: readonly object[] = [
   jobWebhook,
   loras,
   openai,
+  openaiBatch,
   recipe,
   recipeRoute,
   sdapi,

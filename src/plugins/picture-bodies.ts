@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
 import type { TSchema } from 'typebox'
-import { boundedBody, unlessGone } from '../bounded-body.js'
+import { readBounded } from '../bounded-body.js'
 import { valuesOf } from '../schemas/form-values.js'
 import { withEntryPictures } from '../uploads/entries.js'
 import { readForm } from '../uploads/form.js'
@@ -70,14 +70,14 @@ export const pictureBodiesPlugin = fp<PictureBodies>(
     })
     app.removeContentTypeParser(JSON_TYPE)
     app.addContentTypeParser(JSON_TYPE, async (request: FastifyRequest, payload: IncomingMessage) => {
-      const text = await receive(payload, limit, (body) =>
+      const text = await readBounded(payload, limit, (body) =>
         readJson(body, { paths: json, onText: onText(request), uploads: request.uploads! })
       )
       settleUpload(request, text.length)
       return app.parseJson(request, text)
     })
     app.addContentTypeParser(FORM_TYPE, async (request: FastifyRequest, payload: IncomingMessage) => {
-      const fields = await receive(payload, limit, (body) =>
+      const fields = await readBounded(payload, limit, (body) =>
         readForm(body, request.headers['content-type']!, {
           pictures: form,
           onText: onText(request),
@@ -93,16 +93,3 @@ export const pictureBodiesPlugin = fp<PictureBodies>(
   },
   { name: 'picture-bodies' }
 )
-
-async function receive<T>(
-  payload: IncomingMessage,
-  limit: number,
-  read: (body: ReturnType<typeof boundedBody>) => Promise<T>
-): Promise<T> {
-  const body = boundedBody(payload, limit)
-  try {
-    return await unlessGone(payload, () => read(body))
-  } finally {
-    body.destroy()
-  }
-}

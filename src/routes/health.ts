@@ -119,7 +119,8 @@ function describe(service: ImageService, { store }: Jobs): HealthResponse {
       queued: store.counts.queued,
       running: store.counts.running,
       ended: store.counts.ended,
-      limit: store.bounds.jobs
+      limit: store.bounds.jobs,
+      batches: store.records.counts.open
     }
   }
 }

@@ -138,7 +138,7 @@ export const healthExample: HealthResponse = {
   ],
   pictures: { formats: ['png', 'jpeg', 'webp'], max_bytes: 16_777_216, max_pixels: 16_777_216 },
   requests: { in_flight: 3, queued: 1, held: 0, limit: 64 },
-  jobs: { store: 'memory', available: true, queued: 0, running: 1, ended: 12, limit: 10_000 },
+  jobs: { store: 'memory', available: true, queued: 0, running: 1, ended: 12, limit: 10_000, batches: 0 },
   workers: {
     expected: 1,
     ready: 1,

@@ -130,7 +130,8 @@ export const HealthResponse = Type.Object(
         queued: Type.Integer(),
         running: Type.Integer(),
         ended: Type.Integer(),
-        limit: Type.Integer({ description: 'Most jobs in the store, whatever their status (JOB_LIMIT).' })
+        limit: Type.Integer({ description: 'Most jobs in the store, whatever their status (JOB_LIMIT).' }),
+        batches: Type.Integer({ description: 'Batches of POST /v1/batches that have not ended.' })
       },
       { description: 'Durable jobs, at all gateways of the store; counted a few seconds ago.' }
     ),

@@ -4,14 +4,17 @@ import { Busboy } from '@fastify/busboy'
 import { EaselError } from '../errors.js'
 import { excerpt } from '../excerpt.js'
 import { fieldNameOf, type PictureField } from './picture-field.js'
-import type { Uploads } from './store.js'
+import type { Upload } from './store.js'
 
 export interface FormReading {
   /** The fields of pictures by the names of their parts. A part of a list's pictures may be repeated. */
   readonly pictures: Readonly<Record<string, PictureField>>
   /** Called with the bytes of all other parts so far, before they are kept. Throws to refuse. */
   readonly onText: (bytes: number) => void
-  readonly uploads: Pick<Uploads, 'take'>
+  /** Receives the pictures. `filename` is what the client calls the file. */
+  readonly uploads: {
+    take: (field: string, chunks: AsyncIterable<Buffer>, filename?: string) => Promise<Pick<Upload, 'sha256'>>
+  }
 }
 
 /** Most parts. A request has far fewer fields. */
@@ -54,7 +57,7 @@ export async function readForm(
     }
     return decoded(name, Buffer.concat(chunks))
   }
-  const receive = async (name: string | undefined, stream: Readable): Promise<void> => {
+  const receive = async (name: string | undefined, stream: Readable, filename?: string): Promise<void> => {
     if (name === undefined) throw new EaselError('INVALID_REQUEST', 'a part of the form has no name')
     const known = Object.hasOwn(pictures, name) ? pictures[name] : undefined
     const picture = known === undefined ? undefined : fieldNameOf(known, counted(name))
@@ -62,7 +65,7 @@ export async function readForm(
     if (fields.has(field)) throw twice(field, picture !== undefined)
     fields.set(field, '')
     if (picture === undefined) fields.set(field, await textOf(name, stream))
-    else fields.set(field, (await uploads.take(picture, stream as AsyncIterable<Buffer>)).sha256)
+    else fields.set(field, (await uploads.take(picture, stream as AsyncIterable<Buffer>, filename)).sha256)
   }
   let failure: unknown
   const fail = (error: unknown) => {
@@ -71,10 +74,10 @@ export async function readForm(
     body.destroy()
     parser.destroy()
   }
-  parser.on('file', (name: string | undefined, stream: Readable) => {
+  parser.on('file', (name: string | undefined, stream: Readable, filename?: string) => {
     // A part that ends in the middle reports it to the parser too.
     stream.on('error', () => undefined)
-    const done = receive(name, stream).catch(fail)
+    const done = receive(name, stream, filename).catch(fail)
     parts.push({ stream, done })
   })
   parser.on('partsLimit', () => fail(new EaselError('INVALID_REQUEST', `the form has more than ${MAX_PARTS} parts`)))

@@ -13,6 +13,7 @@ import { recipePicture } from '../support/recipe-picture.js'
 import { type RunningServer, shareServer } from '../support/server.js'
 
 const CLIENT = join(packageRoot, 'test/support/openai_client.py')
+const BATCH_CLIENT = join(packageRoot, 'test/support/openai_batch_client.py')
 const SIZE = { width: 64, height: 64 }
 const pixels = rawPixels(SIZE, 3, (x, y, channel) => (x * 3 + y * 2 + channel * 50) & 255)
 const holes = rawPixels(SIZE, 4, (x, _y, channel) => (channel === 3 ? (x < 20 ? 0 : 255) : 9))
@@ -103,3 +104,42 @@ describe("OpenAI's official Python client", () => {
     expect(answers).toHaveLength(8)
   })
 })
+
+it("OpenAI's official Python client makes batches, reads, lists, cancels and deletes them", async () => {
+  const { stdout } = await promisify(execFile)(python, [BATCH_CLIENT, `${server.url}/v1`], { maxBuffer: 64 * 2 ** 20 })
+  const answers = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as unknown)
+  const [batch, { output }, cancelled, { batches }, { files }, deleted, failed, error] = answers as [
+    { id: string; output_file_id: string },
+    { output: string },
+    { id: string },
+    { batches: string[] },
+    { files: string[] },
+    object,
+    object,
+    object
+  ]
+  expect(answers).toHaveLength(8)
+  expect(batch).toMatchObject({
+    object: 'batch',
+    status: 'completed',
+    metadata: { made: 'by a test' },
+    request_counts: { total: 5, completed: 5, failed: 0 }
+  })
+  const made = output
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { custom_id: string; response: { body: Images } })
+  expect(made.map(({ custom_id }) => custom_id)).toEqual([0, 1, 2, 3, 4].map((index) => `request-${index}`))
+  const { recipe, pixels: found } = await read(made[3]!.response.body.data[0]!)
+  expect(recipe).toMatchObject({ prompt: 'picture 3', seed: 3, num_inference_steps: 2 })
+  expect(found.equals(recipePicture(recipe, '', []))).toBe(true)
+  expect(cancelled).toMatchObject({ status: 'cancelled' })
+  expect(batches).toEqual([cancelled.id, batch.id])
+  expect(files.toSorted()).toEqual(expect.arrayContaining(['batch', 'batch_output']))
+  expect(deleted).toEqual({ id: batch.output_file_id, object: 'file', deleted: true })
+  expect(failed).toMatchObject({ status: 'failed', errors: { data: [{ line: 1, code: 'invalid_json_line' }] } })
+  expect(error).toEqual({ status: 404, code: 'NOT_FOUND' })
+}, 120_000)

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { EaselError } from '../../errors.js'
 import { mimeOf } from '../../image/formats.js'
@@ -16,11 +16,11 @@ import { acceptedJob } from '../../schemas/job-answer.js'
 import { JobDocument, JobParams } from '../../schemas/job.js'
 import { ref } from '../../schemas/ref.js'
 import { success } from '../../schemas/success.js'
-import { MEMORY_RETRY_SECONDS } from '../../service/failures.js'
 import { CLIENT_BYTES } from '../../service/run-memory.js'
 import { ENTRY_PARTS, ENTRY_PATHS } from '../../uploads/entries.js'
 import type { UploadStore } from '../../uploads/store.js'
 import { sendPieces } from '../answers/body.js'
+import { holdFor, leftBy } from '../answers/hold.js'
 import { EVENT_HEADERS, eventsSchema } from '../answers/events.js'
 import { BYTES_TYPE, EVENTS_TYPE, JSON_TYPE } from '../answers/form.js'
 import { type CallerHeaders, scopeOf } from '../caller.js'
@@ -40,14 +40,6 @@ const EVENTS =
   'Server-sent events. Each is named by the status of the job and has the body of GET /jobs/{id}; its id is what to send as `Last-Event-ID` to resume, at any gateway. Events that newer ones have superseded may be missing. The last event is that of the end.'
 
 const File = { schema: Type.Unsafe<Buffer>({ type: 'string', format: 'binary' }) }
-
-/** Fires when the client has left, or has all of its answer. */
-function leftBy({ raw }: FastifyReply): AbortSignal {
-  const left = new AbortController()
-  raw.once('close', () => left.abort())
-  if (raw.destroyed) left.abort()
-  return left.signal
-}
 
 /** /jobs: requests that are made later, and kept. */
 export const jobRoutes: FastifyPluginAsyncTypebox<JobParts> = async (app, parts) => {
@@ -113,7 +105,7 @@ export const jobRoutes: FastifyPluginAsyncTypebox<JobParts> = async (app, parts)
       const image = made?.images[which]
       if (made === undefined || image === undefined)
         throw new EaselError('NOT_FOUND', 'the job has no such image, or not yet')
-      holdFor(reply, image.bytes)
+      holdFor(memory, reply, image.bytes)
       const bytes = await jobs.image(name, made, which, leftBy(reply))
       if (bytes === undefined) throw new EaselError('NOT_FOUND', 'the image is no longer kept')
       reply.header('etag', `"${image.sha256}"`)
@@ -145,7 +137,7 @@ export const jobRoutes: FastifyPluginAsyncTypebox<JobParts> = async (app, parts)
       const name = nameOf(request)
       // An unknown job is a 404, not an empty stream.
       await jobs.get(name)
-      holdFor(reply, CLIENT_BYTES)
+      holdFor(memory, reply, CLIENT_BYTES)
       const after = Number(request.headers['last-event-id'] ?? 0)
       return reply
         .type(EVENTS_TYPE)
@@ -215,14 +207,6 @@ export const jobRoutes: FastifyPluginAsyncTypebox<JobParts> = async (app, parts)
       }
     )
   })
-
-  /** Holds memory for what a client reads, until it has read it or left. */
-  function holdFor(reply: FastifyReply, bytes: number): void {
-    const hold = memory.tryHold('answers', bytes)
-    if (hold === undefined) throw new EaselError('MEMORY_FULL', undefined, { retryAfter: MEMORY_RETRY_SECONDS })
-    reply.raw.once('close', () => hold.release())
-    if (reply.raw.destroyed) hold.release()
-  }
 
   async function* eventsOf(request: FastifyRequest, after: number, left: AbortSignal): AsyncGenerator<string> {
     for await (const state of follow(store, nameOf(request), after, left)) {

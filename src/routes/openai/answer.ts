@@ -24,8 +24,23 @@ export function imagesResponse(
       ? jsonWithFile({}, 'url', bytes, `data:${mimeOf(fileFormat)};base64,`)
       : [JSON.stringify({ url })]
   }
-  const rest = JSON.stringify({ ...fieldsOf(first!), usage: usageOf(run) }).slice(1)
-  return [`{"created":${secondsNow()},"data":[`, ...joined(images.map(fileOf), ','), `],${rest}`]
+  return imagesBody(joined(images.map(fileOf), ','), first!, run, secondsNow())
+}
+
+/**
+ * Pieces of an `OpenAiImagesResponse`.
+ *
+ * @param data the pieces of the list's items, with commas between them
+ * @param created in seconds since 1970
+ */
+export function imagesBody<T>(
+  data: readonly T[],
+  first: ImageKind,
+  run: Pick<Run, 'prompts'>,
+  created: number
+): (T | string)[] {
+  const rest = JSON.stringify({ ...fieldsOf(first), usage: usageOf(run) }).slice(1)
+  return [`{"created":${created},"data":[`, ...data, `],${rest}`]
 }
 
 /**
@@ -65,12 +80,14 @@ function piecesOf(event: { type: string; [field: string]: unknown }, file?: Buff
   ]
 }
 
-function fieldsOf({ width, height, format }: Pick<ImageFile, 'width' | 'height' | 'format'>) {
+type ImageKind = Pick<ImageFile, 'width' | 'height' | 'format'>
+
+function fieldsOf({ width, height, format }: ImageKind) {
   return { background: 'opaque', output_format: format, size: `${width}x${height}` } as const
 }
 
 /** Counts prompts in CLIP tokens. Image tokens are 0: a diffusion model has none. */
-function usageOf({ prompts }: Run): OpenAiImagesResponse['usage'] {
+function usageOf({ prompts }: Pick<Run, 'prompts'>): OpenAiImagesResponse['usage'] {
   const { total } = prompts.usage
   return {
     input_tokens: total,

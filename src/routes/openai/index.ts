@@ -7,18 +7,22 @@ import { healthExample } from '../../schemas/examples.js'
 import { OpenAiModel } from '../../schemas/openai.js'
 import { ref } from '../../schemas/ref.js'
 import { success } from '../../schemas/success.js'
+import { type BatchParts, openAiBatchRoutes } from './batches.js'
 import { openAiEditRoutes } from './edits.js'
 import { openAiError, openAiFailures } from './errors.js'
+import { type FileParts, openAiFileRoutes } from './files.js'
 import { openAiGenerationRoute } from './generations.js'
 import type { PictureParts } from './respond.js'
 
 /** The image generation part of the OpenAI API, under /v1. */
-export const openAiRoutes: FastifyPluginAsyncTypebox<PictureParts> = async (app, parts) => {
+export const openAiRoutes: FastifyPluginAsyncTypebox<PictureParts & FileParts & BatchParts> = async (app, parts) => {
   const { service } = parts
   answerErrors(app, openAiError)
 
   await app.register(openAiGenerationRoute, { ...parts, prefix: '' })
   await app.register(openAiEditRoutes, { ...parts, prefix: '' })
+  await app.register(openAiFileRoutes, { ...parts, prefix: '' })
+  await app.register(openAiBatchRoutes, { ...parts, prefix: '' })
 
   const List = Type.Object({ object: Type.Literal('list'), data: Type.Array(ref(OpenAiModel)) })
   const example: OpenAiModel = {

@@ -7,6 +7,7 @@ import type { Finished, Run } from '../../service/run.js'
 import { EaselError } from '../../errors.js'
 import type { Jobs } from '../../jobs/jobs.js'
 import { NOT_READY_RETRY_SECONDS } from '../../service/failures.js'
+import type { Offer } from '../../service/offer.js'
 import type { ImageService } from '../../service/service.js'
 import type { UploadStore } from '../../uploads/store.js'
 import { sendPieces } from '../answers/body.js'
@@ -59,26 +60,14 @@ export async function respond(
   reply: FastifyReply,
   { asked, headers, kind, translate }: Making
 ): Promise<FastifyReply> {
-  const { service, jobs, withRecipe, snapSizes } = parts
-  const model = modelOf(
-    asked,
-    service.models.flatMap(({ name }) => name ?? [])
-  )
+  const { service, jobs, withRecipe } = parts
   // What a request means here depends on what is offered, so a job cannot be submitted before that is known either.
   const withTimeLeft = await held(service, request, {
-    model,
+    model: chosenModel(service, asked),
     images: asked.n ?? 1,
     timeouts: [headers['x-request-timeout']]
   })
-  const offer = service.offerOf(model)
-  const translation = translate({
-    steps: offer?.defaults.num_inference_steps ?? 1,
-    presets: offer?.presets ?? [],
-    sizes: offer?.sizes ?? [],
-    defaultSize: offer && [offer.defaults.width, offer.defaults.height],
-    snap: snapSizes
-  })
-  const translated = model === undefined ? translation : { ...translation, model }
+  const { request: translated, offer } = requestOf(parts, asked, translate)
   if (prefersJob(request)) {
     if (offer === undefined) throw new EaselError('NOT_READY', undefined, { retryAfter: NOT_READY_RETRY_SECONDS })
     return reply.send(await submitJob(parts, request, reply, translated, headers))
@@ -105,6 +94,35 @@ export async function respond(
     JSON_TYPE,
     imagesResponse(run, finished, format, urls)
   )
+}
+
+function chosenModel(service: ImageService, asked: Asked): string | undefined {
+  return modelOf(
+    asked,
+    service.models.flatMap(({ name }) => name ?? [])
+  )
+}
+
+/**
+ * Our request for OpenAI's, with what its model offers; undefined while no worker has said that.
+ *
+ * @throws EaselError MODEL_NOT_FOUND
+ */
+export function requestOf(
+  { service, snapSizes }: Pick<OpenAiParts, 'service' | 'snapSizes'>,
+  asked: Asked,
+  translate: Making['translate']
+): { request: GenerateRequest; offer: Offer | undefined } {
+  const model = chosenModel(service, asked)
+  const offer = service.offerOf(model)
+  const translation = translate({
+    steps: offer?.defaults.num_inference_steps ?? 1,
+    presets: offer?.presets ?? [],
+    sizes: offer?.sizes ?? [],
+    defaultSize: offer && [offer.defaults.width, offer.defaults.height],
+    snap: snapSizes
+  })
+  return { request: model === undefined ? translation : { ...translation, model }, offer }
 }
 
 /** URLs under which the images of a request are stored; undefined if the server stores none. */
