@@ -14,6 +14,9 @@ const ROUNDS = process.env['ROUNDS'] ?? '5'
 const cwd = join(root, 'python-worker')
 const model = join(root, 'models/demo')
 
+/** bfloat16 operations that a TPU v5e does in a second, at most. */
+const V5E_PEAK = 197e12
+
 await script(async () => {
   await setup('runtime')
   const torch = await torchPython()
@@ -67,9 +70,6 @@ function print(ours, theirs) {
   const files = Object.entries(ours.file_bytes).map(([name, bytes]) => `${name}: ${(bytes / 1e6).toFixed(1)} MB`)
   console.log(`Nets and IP-Adapters, which stay on the device: ${files.join('; ')}`)
 }
-
-/** bfloat16 operations that a TPU v5e does in a second, at most. */
-const V5E_PEAK = 197e12
 
 /** @param {Record<string, { start: number, step: number, parameters: number }>} work */
 function printWork(work) {
