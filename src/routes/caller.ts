@@ -24,10 +24,20 @@ export function callerOf(request: FastifyRequest, headers: CallerHeaders, body: 
     scope,
     key: key === undefined ? undefined : { scope, key, fingerprint: fingerprintOfRequest(body) },
     timeout: timeout === undefined ? undefined : Number(timeout) * 1000,
-    trace: formatTraceparent(request.span.context),
-    concurrency: request.access?.concurrentRequests,
-    weight: request.access?.weight,
-    batchOnly: request.access?.batchOnly
+    ...rightsOf(request)
+  }
+}
+
+/** What the caller's access key says, and the trace that the request belongs to. */
+export function rightsOf({
+  access,
+  span
+}: FastifyRequest): Pick<Caller, 'weight' | 'batchOnly' | 'concurrency' | 'trace'> {
+  return {
+    weight: access?.weight,
+    batchOnly: access?.batchOnly,
+    concurrency: access?.concurrentRequests,
+    trace: formatTraceparent(span.context)
   }
 }
 

@@ -6,6 +6,7 @@ import { commonHeaders, failures } from '../schemas/error.js'
 import { RequestParams } from '../schemas/generate.js'
 import type { ImageService } from '../service/service.js'
 import { scopeOf } from './caller.js'
+import { ignoreBodies } from './without-body.js'
 
 interface RequestParts {
   service: ImageService
@@ -22,9 +23,7 @@ export const requestRoutes: FastifyPluginAsyncTypebox<RequestParts> = async (app
   }
   shared?.onCancel(cancel)
 
-  // Ignore any body and content type: some clients send them with DELETE.
-  app.removeAllContentTypeParsers()
-  app.addContentTypeParser('*', (_request, _payload, done) => done(null))
+  ignoreBodies(app)
 
   app.delete(
     '/requests/:id',

@@ -1,4 +1,5 @@
 import { PART_BYTES, RECORD_BYTES } from '../records.js'
+import { always, unlessFull } from './prelude.js'
 
 /**
  * The operations on records as Valkey scripts. KEYS[1] is the prefix of all keys:
@@ -10,21 +11,11 @@ import { PART_BYTES, RECORD_BYTES } from '../records.js'
  * - `due` a sorted set of all names by their expiry
  * - `bytes`, `scope:bytes` what jobs and records take, in all and by scope
  */
-const PRELUDE = `
-local P = KEYS[1]
-local call = redis.call
-local function int(x) return string.format('%.0f', x) end
-local function now() local t = call('TIME') return t[1] * 1000 + math.floor(t[2] / 1000) end
+const FUNCTIONS = `
 local function rec(name) return P .. 'rec:' .. name end
 local function dat(name) return P .. 'dat:' .. name end
 local function get(name, ...) return unpack(call('HMGET', rec(name), ...)) end
-local function count(name, bytes)
-  local scope, old = get(name, 'scope', 'bytes')
-  local more = int(bytes - tonumber(old))
-  call('HSET', rec(name), 'bytes', int(bytes))
-  call('INCRBY', P .. 'bytes', more)
-  if call('HINCRBY', P .. 'scope:bytes', scope, more) == 0 then call('HDEL', P .. 'scope:bytes', scope) end
-end
+local function count(name, bytes) charge(rec(name), bytes) end
 local function size(name)
   local doc, parts = get(name, 'doc', 'parts')
   return ${RECORD_BYTES} + #doc + tonumber(parts)
@@ -62,9 +53,8 @@ end
 local function state(name) return call('HMGET', rec(name), 'shown', 'doc', 'made', 'due', 'cancel') end
 `
 
-/** Runs also when the server is over `maxmemory`: it frees more than it takes, or an end depends on it. */
-const ALWAYS = `#!lua flags=allow-oom\n${PRELUDE}`
-const UNLESS_FULL = `#!lua\n${PRELUDE}`
+const ALWAYS = always(FUNCTIONS)
+const UNLESS_FULL = unlessFull(FUNCTIONS)
 
 const CREATE = `
 local name, scope, list, doc, ttl, as, most, scope_most, most_open = unpack(ARGV)

@@ -1,5 +1,6 @@
 import { RECORD_BYTES } from '../records.js'
 import { SETTLE_MS } from '../store.js'
+import { always, unlessFull } from './prelude.js'
 
 /**
  * The job store's operations as Valkey scripts. Each is atomic. KEYS[1] is the prefix of all keys:
@@ -20,27 +21,17 @@ import { SETTLE_MS } from '../store.js'
  *
  * The server's clock decides: gateways' clocks may differ.
  */
-const PRELUDE = `
-local P = KEYS[1]
-local call = redis.call
+const FUNCTIONS = `
 local RECORD = ${RECORD_BYTES}
 local SETTLE = ${SETTLE_MS}
-local function int(x) return string.format('%.0f', x) end
 local function real(x) return string.format('%.17g', x) end
-local function now() local t = call('TIME') return t[1] * 1000 + math.floor(t[2] / 1000) end
 local function job(name) return P .. 'job:' .. name end
 local function get(name, ...) return unpack(call('HMGET', job(name), ...)) end
 local function tell(name)
   call('HINCRBY', job(name), 'rev', 1)
   call('PUBLISH', P .. 'changes', (get(name, 'st') == 'queued' and '+' or '-') .. name)
 end
-local function count(name, bytes)
-  local scope, old = get(name, 'scope', 'bytes')
-  local more = int(bytes - tonumber(old))
-  call('HSET', job(name), 'bytes', int(bytes))
-  call('INCRBY', P .. 'bytes', more)
-  if call('HINCRBY', P .. 'scope:bytes', scope, more) == 0 then call('HDEL', P .. 'scope:bytes', scope) end
-end
+local function count(name, bytes) charge(job(name), bytes) end
 local function enqueue(name, paid)
   local model, flow, cost, share = get(name, 'model', 'flow', 'cost', 'share')
   local list = P .. 'flow:' .. model .. '|' .. flow
@@ -142,9 +133,8 @@ end
 local function ended(status) return status ~= 'queued' and status ~= 'running' end
 `
 
-/** Runs also when the server is over `maxmemory`: it frees more than it takes, or an end depends on it. */
-const ALWAYS = `#!lua flags=allow-oom\n${PRELUDE}`
-const UNLESS_FULL = `#!lua\n${PRELUDE}`
+const ALWAYS = always(FUNCTIONS)
+const UNLESS_FULL = unlessFull(FUNCTIONS)
 
 /** The scripts by the names of their commands. */
 export const SCRIPTS = {

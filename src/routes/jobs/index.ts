@@ -28,6 +28,7 @@ import { baseOf } from '../own-url.js'
 import { bodyOf } from '../pictures.js'
 import { documentOf } from './document.js'
 import { type JobAnswers, submitJob } from './submit.js'
+import { ignoreBodies } from '../without-body.js'
 
 export interface JobParts extends JobAnswers {
   memory: MemoryBudget
@@ -147,9 +148,7 @@ export const jobRoutes: FastifyPluginAsyncTypebox<JobParts> = async (app, parts)
   )
 
   await app.register(async (scope) => {
-    // Ignore any body and content type: some clients send them with DELETE.
-    scope.removeAllContentTypeParsers()
-    scope.addContentTypeParser('*', (_request, _payload, done) => done(null))
+    ignoreBodies(scope)
     scope.delete(
       '/jobs/:id',
       {

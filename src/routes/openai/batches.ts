@@ -17,10 +17,10 @@ import {
 import { ref } from '../../schemas/ref.js'
 import { success } from '../../schemas/success.js'
 import { fingerprintOf } from '../../service/idempotency.js'
-import { formatTraceparent } from '../../tracing/traceparent.js'
-import { scopeOf } from '../caller.js'
+import { rightsOf, scopeOf } from '../caller.js'
 import { openAiFailures } from './errors.js'
 import { listOf, secondsOf } from './list.js'
+import { ignoreBodies } from '../without-body.js'
 
 export interface BatchParts {
   batches: Batches
@@ -86,7 +86,7 @@ export const openAiBatchRoutes: FastifyPluginAsyncTypebox<BatchParts> = async (a
       }
     },
     async (request, reply) => {
-      const { body, access } = request
+      const { body } = request
       const { input_file_id: input, endpoint, completion_window: window, metadata = null } = body
       if (endpoint !== batchEndpoint) throw wrongEndpoint(endpoint, batchEndpoint)
       const { batch, fresh } = await batches.create(scopeOf(request), {
@@ -97,12 +97,7 @@ export const openAiBatchRoutes: FastifyPluginAsyncTypebox<BatchParts> = async (a
         resultTtl: body.output_expires_after == null ? undefined : body.output_expires_after.seconds * 1000,
         key: request.headers['idempotency-key'],
         fingerprint: fingerprintOf(body),
-        caller: {
-          weight: access?.weight,
-          batchOnly: access?.batchOnly,
-          concurrency: access?.concurrentRequests,
-          trace: formatTraceparent(request.span.context)
-        }
+        caller: rightsOf(request)
       })
       if (!fresh) reply.header('idempotent-replayed', 'true')
       return shown(batch)
@@ -158,9 +153,7 @@ export const openAiBatchRoutes: FastifyPluginAsyncTypebox<BatchParts> = async (a
   )
 
   await app.register(async (scope) => {
-    // Ignore any body and content type: there is nothing to say.
-    scope.removeAllContentTypeParsers()
-    scope.addContentTypeParser('*', (_request, _payload, done) => done(null))
+    ignoreBodies(scope)
     scope.post(
       '/batches/:id/cancel',
       {

@@ -33,6 +33,7 @@ import { scopeOf } from '../caller.js'
 import { absoluteUrl, baseOf } from '../own-url.js'
 import { openAiFailures } from './errors.js'
 import { listOf, secondsOf } from './list.js'
+import { ignoreBodies } from '../without-body.js'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -169,9 +170,7 @@ export const openAiFileRoutes: FastifyPluginAsyncTypebox<FileParts> = async (
   )
 
   await app.register(async (scope) => {
-    // Ignore any body and content type: some clients send them with DELETE.
-    scope.removeAllContentTypeParsers()
-    scope.addContentTypeParser('*', (_request, _payload, done) => done(null))
+    ignoreBodies(scope)
     scope.delete(
       '/files/:id',
       {

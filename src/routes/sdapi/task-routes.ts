@@ -7,14 +7,13 @@ import { success } from '../../schemas/success.js'
 import { sdapiFailures } from './errors.js'
 import { progressOf } from './progress.js'
 import type { Tasks } from './tasks.js'
+import { ignoreBodies } from '../without-body.js'
 
 const failures = sdapiFailures('INVALID_REQUEST', 'UNAUTHORIZED')
 
 /** GET /progress and POST /interrupt, for the caller's own requests. */
 export const taskRoutes: FastifyPluginAsyncTypebox<{ tasks: Tasks }> = async (app, { tasks }) => {
-  // Ignore any body and content type: clients send POST /interrupt with and without.
-  app.removeAllContentTypeParsers()
-  app.addContentTypeParser('*', (_request, _payload, done) => done(null))
+  ignoreBodies(app)
 
   app.get(
     '/progress',
