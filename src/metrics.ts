@@ -8,8 +8,9 @@ import type { PoolObserver } from './workers/events.js'
 import type { Heartbeat } from './workers/protocol.js'
 import type { ErrorCode } from './errors.js'
 import type { AnnouncerObserver } from './jobs/announcer.js'
-import type { ConsumerObserver, JobConsumer } from './jobs/consumer.js'
+import type { JobConsumer } from './jobs/consumer.js'
 import type { Jobs, JobsObserver } from './jobs/jobs.js'
+import type { WriterObserver } from './jobs/writer.js'
 import { type MemoryBudget, PARTS } from './memory.js'
 import type { ConnectedWorker } from './workers/registry.js'
 import { HANDOVERS } from './workers/saved-states.js'
@@ -46,7 +47,7 @@ export interface Metrics {
     UploadObserver &
     ResultsObserver &
     JobsObserver &
-    ConsumerObserver &
+    WriterObserver &
     AnnouncerObserver &
     BatchObserver
   /** Adds the metrics that are read from the running parts at each scrape. Call it once. */
