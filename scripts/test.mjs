@@ -95,6 +95,8 @@ await script(async () => {
       () => true,
       (error) => {
         if (!(error instanceof StepError)) throw error
+        // Its own output says the rest, unless a signal ended it.
+        process.stdout.write(`${error.message.trim().split('\n').at(-1)}\n`)
         return false
       }
     )
