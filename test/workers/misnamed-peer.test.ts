@@ -1,9 +1,12 @@
 import { Dealer } from 'zeromq'
 import { expect, it } from 'vitest'
-import { KINDS, PROTOCOL_VERSION } from '../../src/workers/protocol.js'
+import { KINDS, PROTOCOL_VERSION, STATES_VERSION } from '../../src/workers/protocol.js'
 import { idleHeartbeat } from '../support/heartbeat.mjs'
 import { generate, metric, type RunningServer, startReadyServer } from '../support/server.js'
 import { until } from '../support/wait.js'
+
+/** The version after the last one. */
+const FUTURE_VERSION = STATES_VERSION + 1
 
 function stranger(server: RunningServer, routingId: string): Dealer {
   const dealer = new Dealer({ routingId, linger: 0 })
@@ -24,12 +27,12 @@ it('garbage from a stranger is counted, logged once, and affects nobody else', a
 it('refuses a worker of another protocol version and tells it why', async () => {
   const server = await startReadyServer()
   const dealer = stranger(server, 'from-the-future')
-  await dealer.send([Buffer.from([KINDS.HELLO, PROTOCOL_VERSION + 1]), '{}'])
+  await dealer.send([Buffer.from([KINDS.HELLO, FUTURE_VERSION]), '{}'])
   const [tag, header] = await dealer.receive()
   expect([...tag!]).toEqual([KINDS.REFUSED, PROTOCOL_VERSION])
   expect(JSON.parse(header!.toString())).toMatchObject({
     code: 'protocol',
-    message: `the worker speaks protocol version ${PROTOCOL_VERSION + 1}, this gateway speaks ${PROTOCOL_VERSION}`
+    message: `the worker speaks protocol version ${FUTURE_VERSION}, this gateway reads ${PROTOCOL_VERSION} and ${STATES_VERSION}`
   })
   expect(server.pool.state.workers.map(({ name }) => name)).toEqual(['worker-0'])
   dealer.close()
