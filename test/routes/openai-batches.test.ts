@@ -43,6 +43,12 @@ describe.each(['memory', 'Valkey'])('batches, kept in %s', (where) => {
     return opened.stop
   })
 
+  it('give lines that say no seed different ones', async () => {
+    const { id } = await create(client, [lineOf('a', { prompt: 'the same' }), lineOf('b', { prompt: 'the same' })])
+    const [a, b] = await linesAt(client, (await ended(client, id)).output_file_id)
+    expect(fileOf(a!).equals(fileOf(b!))).toBe(false)
+  })
+
   it('make the images of each line, and are read with the official client', async () => {
     const lines = [
       ...numbered(20),
