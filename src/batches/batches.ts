@@ -10,6 +10,7 @@ import { type Files, goneAfter } from './files.js'
 import type { BatchResults } from './results.js'
 import type { BatchRunner } from './runner.js'
 import { mostLines, tooManyLines } from './validation.js'
+import { excerpt } from '../excerpt.js'
 
 /** ms that a batch may take, unless JOB_TIMEOUT is less: the only completion window of OpenAI's API. */
 const WINDOW_MS = 86_400_000
@@ -144,8 +145,5 @@ function aboutInput(error: unknown): never {
 }
 
 function noBatch(id: string): EaselError {
-  return new EaselError(
-    'NOT_FOUND',
-    `there is no batch ${JSON.stringify(id.slice(0, 64))}; GET /v1/batches lists yours`
-  )
+  return new EaselError('NOT_FOUND', `there is no batch ${JSON.stringify(excerpt(id))}; GET /v1/batches lists yours`)
 }

@@ -3,6 +3,7 @@ import { EaselError } from '../errors.js'
 import { fileNeverFits } from '../jobs/full.js'
 import { HIDDEN_MS, type Page, type RecordName, type RecordState } from '../jobs/records.js'
 import { type JobStore, shareOf } from '../jobs/store.js'
+import { excerpt } from '../excerpt.js'
 
 /** A file that a client sent: the requests of a batch, in parts `0`, `1`, ... */
 export interface InputFile {
@@ -187,7 +188,7 @@ export function keptOf({ name, doc, createdAt, expiresAt }: RecordState): KeptFi
 }
 
 export function noFile(id: string): EaselError {
-  return new EaselError('NOT_FOUND', `there is no file ${JSON.stringify(id.slice(0, 64))}; GET /v1/files lists yours`)
+  return new EaselError('NOT_FOUND', `there is no file ${JSON.stringify(excerpt(id))}; GET /v1/files lists yours`)
 }
 
 /** A page was asked for that follows something which is no longer there. */

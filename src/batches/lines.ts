@@ -1,4 +1,5 @@
 import { excerpt } from '../excerpt.js'
+import { isObject } from '../is-object.js'
 
 /** A line that is not blank. Its number is from 1, with the blank ones. */
 export interface Line {
@@ -108,8 +109,4 @@ export function readRequest(
   }
   if (!isObject(body)) return wrong('invalid_request', 'body must be a JSON object', 'body')
   return { custom_id: id, body }
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

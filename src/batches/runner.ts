@@ -1,5 +1,6 @@
 import { EaselError } from '../errors.js'
 import { BatchWork, type WorkParts } from './work.js'
+import { Repeater } from '../repeater.js'
 
 /** Batches that one gateway works on at a time, in all and of one caller: some may wait for room for hours. */
 const MOST = 256
@@ -13,7 +14,7 @@ export class BatchRunner {
   readonly #parts: WorkParts
   readonly #works = new Map<string, { work: BatchWork; done: Promise<void> }>()
   readonly #timer: NodeJS.Timeout
-  #claiming: Promise<void> | undefined
+  readonly #claiming = new Repeater(() => this.#claim())
   #stopped = false
 
   constructor(parts: WorkParts) {
@@ -30,9 +31,7 @@ export class BatchRunner {
   /** Looks for batches. Call it when one may have come. */
   wake(): void {
     if (this.#stopped) return
-    this.#claiming ??= this.#claim().finally(() => {
-      this.#claiming = undefined
-    })
+    this.#claiming.ask()
   }
 
   /** Looks at a batch whose owner wants its end, should it be here. */
@@ -50,7 +49,7 @@ export class BatchRunner {
   /** Waits until no batch is worked on here. */
   async close(): Promise<void> {
     this.stop()
-    await this.#claiming
+    await this.#claiming.rest()
     await Promise.all([...this.#works.values()].map(({ done }) => done))
   }
 

@@ -4,7 +4,7 @@ import { EaselError, type ErrorCode } from '../errors.js'
 import type { Jobs } from '../jobs/jobs.js'
 import type { RecordClaim } from '../jobs/records.js'
 import { isEnd, type JobName, type JobStatus } from '../jobs/store.js'
-import { failureOf, type JobFailure } from '../jobs/submission.js'
+import { failureOf, jobFailureOf } from '../jobs/submission.js'
 import type { Log } from '../logger.js'
 import {
   type Batch,
@@ -243,7 +243,9 @@ export class BatchWork {
         }
         return false
       }
-      await this.#patiently(() => this.#write(new Map([[refusalPart(line), refusalOf(error)]])))
+      await this.#patiently(() =>
+        this.#write(new Map([[refusalPart(line), Buffer.from(JSON.stringify(jobFailureOf(error)))]]))
+      )
       this.#ended(line, 'failed')
       return true
     }
@@ -438,9 +440,4 @@ export class BatchWork {
     }
     this.#wake()
   }
-}
-
-function refusalOf({ code, message, field }: EaselError): Buffer {
-  const failure: JobFailure = { code, message, ...(field === undefined ? {} : { field }) }
-  return Buffer.from(JSON.stringify(failure))
 }

@@ -4,6 +4,7 @@ import { EaselError } from '../errors.js'
 import type { Log } from '../logger.js'
 import type { Message, Sent } from '../webhooks/sender.js'
 import type { Busy, JobName, JobState, JobStore, Telling } from './store.js'
+import { Repeater } from '../repeater.js'
 
 export interface AnnouncerOptions {
   store: JobStore
@@ -61,8 +62,7 @@ export class JobAnnouncer {
   readonly #sending = new Set<Telling>()
   readonly #closing = new AbortController()
   readonly #timer: NodeJS.Timeout
-  #looking: Promise<void> | undefined
-  #again = false
+  readonly #looking = new Repeater(() => this.#look())
 
   constructor(options: AnnouncerOptions) {
     this.#options = { delays: DELAYS, lease: LEASE_MS, ...options }
@@ -73,10 +73,7 @@ export class JobAnnouncer {
   /** Sends what is due. Call it when something may have come. */
   wake(): void {
     if (this.#closing.signal.aborted) return
-    this.#again = true
-    this.#looking ??= this.#look().finally(() => {
-      this.#looking = undefined
-    })
+    this.#looking.ask()
   }
 
   /** Begins nothing more, gives what is being sent this time, and leaves the rest to other gateways. */
@@ -85,24 +82,21 @@ export class JobAnnouncer {
     const end = performance.now() + graceMs
     while (this.#sending.size > 0 && performance.now() < end) await sleep(5)
     this.#closing.abort()
-    await this.#looking
+    await this.#looking.rest()
     while (this.#sending.size > 0) await sleep(5)
   }
 
   async #look(): Promise<void> {
     const { store, lease } = this.#options
-    while (this.#again && !this.#closing.signal.aborted) {
-      this.#again = false
-      try {
-        while (this.#sending.size < MOST && !this.#closing.signal.aborted) {
-          const telling = await store.webhooks.claim(randomUUID(), lease, this.#busy())
-          if (telling === undefined) break
-          this.#sending.add(telling)
-          void this.#tell(telling)
-        }
-      } catch (error) {
-        this.#unlessAway(error)
+    try {
+      while (this.#sending.size < MOST && !this.#closing.signal.aborted) {
+        const telling = await store.webhooks.claim(randomUUID(), lease, this.#busy())
+        if (telling === undefined) break
+        this.#sending.add(telling)
+        void this.#tell(telling)
       }
+    } catch (error) {
+      this.#unlessAway(error)
     }
   }
 

@@ -10,6 +10,7 @@ import { followProgress } from './progress.js'
 import type { Claim, JobEnd } from './store.js'
 import { failureOf, type Submission } from './submission.js'
 import { JobWriter, type Making, type WriterOptions } from './writer.js'
+import { Repeater } from '../repeater.js'
 
 export interface ConsumerOptions extends WriterOptions {
   service: ImageService
@@ -43,8 +44,7 @@ export class JobConsumer {
   readonly #closing = new AbortController()
   readonly #timer: NodeJS.Timeout
   readonly #unwatch: () => void
-  #claiming: Promise<void> | undefined
-  #again = false
+  readonly #claiming = new Repeater(() => this.#claim())
   #pausedUntil = 0
   #tending = false
 
@@ -67,10 +67,7 @@ export class JobConsumer {
   /** Claims jobs, if there are any and there is room for them. Call it when either may have come. */
   wake(): void {
     if (this.#closing.signal.aborted) return
-    this.#again = true
-    this.#claiming ??= this.#claim().finally(() => {
-      this.#claiming = undefined
-    })
+    this.#claiming.ask()
   }
 
   /** Claims nothing more. */
@@ -82,7 +79,7 @@ export class JobConsumer {
   /** Waits until no job is made here any more. Call it after `stop`, and after the service has ended its requests. */
   async close(): Promise<void> {
     this.stop()
-    await this.#claiming
+    await this.#claiming.rest()
     while (this.#making.size > 0) await sleep(5)
     clearInterval(this.#timer)
   }
@@ -106,17 +103,14 @@ export class JobConsumer {
 
   async #claim(): Promise<void> {
     const { store, owner } = this.#options
-    while (this.#again && !this.#closing.signal.aborted) {
-      this.#again = false
-      try {
-        while (this.#hasRoom()) {
-          const claim = await store.claim(owner, this.#models(), [...this.#busy])
-          if (claim === undefined) break
-          await this.#begin(claim)
-        }
-      } catch (error) {
-        this.#writer.unlessAway(error)
+    try {
+      while (this.#hasRoom()) {
+        const claim = await store.claim(owner, this.#models(), [...this.#busy])
+        if (claim === undefined) break
+        await this.#begin(claim)
       }
+    } catch (error) {
+      this.#writer.unlessAway(error)
     }
   }
 

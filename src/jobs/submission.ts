@@ -66,6 +66,10 @@ export interface JobFailure {
   readonly field?: string
 }
 
-export function failureOf({ code, message, field }: EaselError): Outcome {
-  return { error: { code, message, ...(field === undefined ? {} : { field }) } }
+export function jobFailureOf({ code, message, field }: EaselError): JobFailure {
+  return { code, message, ...(field === undefined ? {} : { field }) }
+}
+
+export function failureOf(error: EaselError): Outcome {
+  return { error: jobFailureOf(error) }
 }

@@ -1,3 +1,5 @@
+import { isObject, type Json } from '../is-object.js'
+
 /**
  * Parses a byte-level BPE from `vocab.json` and `merges.txt`, or from `tokenizer.json`, which transformers prefers.
  * Source: https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/tokenization_utils_tokenizers.py#L105
@@ -16,8 +18,6 @@ export interface Bpe {
   /** The name of the file that has the tokens, for messages. */
   readonly file: string
 }
-
-export type Json = Readonly<Record<string, unknown>>
 
 /** A lone surrogate, which UTF-8 cannot encode. */
 const HALF_PAIR = /\p{Surrogate}/u
@@ -50,10 +50,6 @@ export function parseTokenizerJson(text: string): { bpe: Bpe; addedTokens: Json[
     file
   }
   return { bpe, addedTokens: parseAddedTokens(file, content['added_tokens']) }
-}
-
-export function isObject(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function parseTokens(file: string, vocabulary: Json): string[] {

@@ -4,7 +4,7 @@
  * and https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/tokenization_utils_tokenizers.py#L460
  */
 import type { AddedToken } from './added-tokens.js'
-import { isObject, type Json } from './bpe-files.js'
+import { isObject, type Json } from '../is-object.js'
 
 export interface TokenizerConfig {
   readonly bos: string

@@ -113,13 +113,7 @@ export const openAiBatchRoutes: FastifyPluginAsyncTypebox<BatchParts> = async (a
         summary: 'List your batches',
         querystring: OpenAiBatchQuery,
         response: {
-          200: success(ref(OpenAiBatchList), 'The batches, the newest first.', {
-            object: 'list',
-            data: [example],
-            first_id: example.id,
-            last_id: example.id,
-            has_more: false
-          }),
+          200: success(ref(OpenAiBatchList), 'The batches, the newest first.', listOf([example], false)),
           ...openAiFailures('INVALID_REQUEST', 'UNAUTHORIZED', ...STORE_CODES)
         }
       }

@@ -95,13 +95,7 @@ export const openAiFileRoutes: FastifyPluginAsyncTypebox<FileParts> = async (
         summary: 'List your files',
         querystring: OpenAiFileQuery,
         response: {
-          200: success(ref(OpenAiFileList), 'The files.', {
-            object: 'list',
-            data: [example],
-            first_id: example.id,
-            last_id: example.id,
-            has_more: false
-          }),
+          200: success(ref(OpenAiFileList), 'The files.', listOf([example], false)),
           ...openAiFailures('INVALID_REQUEST', 'UNAUTHORIZED', ...STORE_CODES)
         }
       }
