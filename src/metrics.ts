@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { BatchRunner } from './batches/runner.js'
-import type { BatchObserver } from './batches/work.js'
+import type { BatchObserver } from './batches/parts.js'
 import type { Connections } from './connections.js'
 import type { WorkerPool } from './workers/worker-pool.js'
 import type { PoolObserver } from './workers/events.js'

@@ -7,7 +7,7 @@ import { Files } from './files.js'
 import type { Endpoint } from './requests.js'
 import { BatchResults } from './results.js'
 import { BatchRunner } from './runner.js'
-import type { BatchObserver } from './work.js'
+import type { BatchObserver } from './parts.js'
 
 export interface BatchingOptions {
   service: ImageService

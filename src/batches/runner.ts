@@ -1,6 +1,7 @@
 import { EaselError } from '../errors.js'
-import { BatchWork, type WorkParts } from './work.js'
 import { Repeater } from '../repeater.js'
+import type { WorkParts } from './parts.js'
+import { BatchWork } from './work.js'
 
 /** Batches that one gateway works on at a time, in all and of one caller: some may wait for room for hours. */
 const MOST = 256

@@ -5,6 +5,7 @@ import type { Log } from '../logger.js'
 import type { Message, Sent } from '../webhooks/sender.js'
 import type { Busy, JobName, JobState, JobStore, Telling } from './store.js'
 import { Repeater } from '../repeater.js'
+import { untilDone } from '../until-done.js'
 
 export interface AnnouncerOptions {
   store: JobStore
@@ -186,15 +187,12 @@ export class JobAnnouncer {
   async #settle(telling: Telling, { again, failures }: { again: number | undefined; failures: number }): Promise<void> {
     const { store, lease } = this.#options
     const end = performance.now() + lease
-    for (;;) {
-      try {
-        return await store.webhooks.settle(telling, again, failures)
-      } catch (error) {
-        this.#unlessAway(error)
-        if (this.#closing.signal.aborted || performance.now() >= end) return
-        await sleep(AGAIN_MS, undefined, { signal: this.#closing.signal }).catch(() => undefined)
-      }
+    const stop = this.#closing.signal
+    const failed = (error: unknown) => {
+      if (stop.aborted || performance.now() >= end) throw error
+      this.#unlessAway(error)
     }
+    await untilDone(() => store.webhooks.settle(telling, again, failures), { pause: AGAIN_MS, stop, failed })
   }
 
   /** Logs what the store does not report itself. */

@@ -1,5 +1,4 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { EaselError, type ErrorCode } from '../errors.js'
 import type { Log } from '../logger.js'
 import { chipSecondsJson } from '../service/chip-seconds.js'
@@ -7,6 +6,7 @@ import type { Finished, ImageFile, Run } from '../service/run.js'
 import type { JobFileStore } from './files.js'
 import type { Made, Outcome, Progress, Submission } from './submission.js'
 import type { Claim, JobEnd, JobFiles, JobStore } from './store.js'
+import { untilDone } from '../until-done.js'
 
 export interface WriterOptions {
   store: JobStore
@@ -154,21 +154,17 @@ export class JobWriter {
    */
   async #untilDone(making: Making, act: () => Promise<void>): Promise<boolean> {
     const stop = AbortSignal.any([making.leave.signal, this.#closing])
+    const failed = (error: unknown) => {
+      if (!(error instanceof EaselError) || stop.aborted) throw error
+      making.stuck = true
+    }
     try {
-      for (;;) {
-        try {
-          await act()
-          return true
-        } catch (error) {
-          if (!(error instanceof EaselError)) {
-            this.#options.log.error({ err: error }, 'a job could not be written to its store')
-            return false
-          }
-          if (stop.aborted) return false
-          making.stuck = true
-          await sleep(AGAIN_MS, undefined, { signal: stop }).catch(() => undefined)
-        }
-      }
+      await untilDone(act, { pause: AGAIN_MS, stop, failed })
+      return true
+    } catch (error) {
+      if (!(error instanceof EaselError))
+        this.#options.log.error({ err: error }, 'a job could not be written to its store')
+      return false
     } finally {
       making.stuck = false
     }
