@@ -2,34 +2,18 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import OpenAI from 'openai'
-import { Webhook } from 'standardwebhooks'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { JobWebhook } from '../../src/schemas/job-webhook.js'
 import { blackPng } from '../support/pictures.js'
 import { type Receiver, secretOf, startReceiver } from '../support/receiver.js'
-import { generate, metric, type RunningServer, startReadyServer } from '../support/server.js'
+import { eventsOf, putJob as put, secrets, sending } from '../support/sending.js'
+import { generate, metric, startReadyServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 
 const json = { 'content-type': 'application/json' }
 const ASYNC = { prefer: 'respond-async' }
 const slow = { prompt: 'x', num_inference_steps: 1000, guidance_scale: 1 }
-const secrets = [secretOf(1), secretOf(2)]
-
-const put = (server: RunningServer, id: string, body: object, headers: Record<string, string> = {}) =>
-  fetch(`${server.url}/jobs/${id}`, { method: 'PUT', headers: { ...json, ...headers }, body: JSON.stringify(body) })
-
-/** A gateway that may send to these receivers. */
-const sending = (receivers: readonly Receiver[], env: NodeJS.ProcessEnv = {}) =>
-  startReadyServer({
-    WEBHOOK_HOSTS: receivers.map(({ url }) => url).join(' '),
-    WEBHOOK_NETWORKS: '127.0.0.0/8',
-    WEBHOOK_SECRETS: secrets.join(' '),
-    ...env
-  })
-
-/** What a receiver got, each verified. */
-const events = ({ got }: Receiver, secret = secrets[0]!) =>
-  got.map(({ body, headers }) => new Webhook(secret).verify(body, headers) as JobWebhook)
+const events = (receiver: Receiver, secret?: string) => eventsOf<JobWebhook>(receiver, secret)
 
 describe('a job with a webhook', () => {
   it('is told when it has been made, signed with each secret, without its images and recipes', async () => {
