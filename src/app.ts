@@ -6,6 +6,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Registry } from 'prom-client'
 import type { KeyFile } from './access/key-file.js'
 import type { Jobs } from './jobs/jobs.js'
+import type { Places } from './jobs/places.js'
 import type { MemoryBudget } from './memory.js'
 import type { Metrics } from './metrics.js'
 import { accessPlugin } from './plugins/access.js'
@@ -56,6 +57,7 @@ const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE']
 export interface AppParts extends BaseOptions {
   service: ImageService
   jobs: Jobs
+  places: Places
   metrics: Metrics
   /** Access keys for requests for images; undefined if none are required. */
   keys: KeyFile | undefined
@@ -84,7 +86,7 @@ export interface AppParts extends BaseOptions {
 
 /** Builds the HTTP application without listening. */
 export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
-  const { service, jobs, memory, keys, tracing, withRecipe, corsOrigins, withAdmin, uploads, bodyLimit } = parts
+  const { service, jobs, places, memory, keys, tracing, withRecipe, corsOrigins, withAdmin, uploads, bodyLimit } = parts
   const app = await createApp(parts)
   if (corsOrigins.length > 0)
     await app.register(cors, { origin: [...corsOrigins], methods: METHODS, exposedHeaders: EXPOSED_HEADERS })
@@ -94,7 +96,7 @@ export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
     await scope.register(tracingPlugin, { tracing })
     await scope.register(accessPlugin, { keys, passwordsUnder: `${SDAPI}/`, shared: jobs.store.shared })
     const { snapSizes, results, publicUrl } = parts
-    await scope.register(generateRoute, { service, withRecipe, uploads, bodyLimit, jobs, publicUrl })
+    await scope.register(generateRoute, { service, places, withRecipe, uploads, bodyLimit, jobs, publicUrl })
     await scope.register(jobRoutes, { jobs, memory, uploads, bodyLimit, publicUrl })
     await scope.register(requestRoutes, { service, shared: jobs.store.shared })
     await scope.register(tokenizeRoute, { service })
@@ -102,10 +104,10 @@ export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
     await scope.register(controlPreviewRoute, { service, uploads, bodyLimit })
     await scope.register(recipeRoute, { service })
     const answering = { snapSizes, results, publicUrl }
-    const making = { service, jobs, withRecipe, uploads, bodyLimit }
+    const making = { service, jobs, places, withRecipe, uploads, bodyLimit }
     const batching = { ...parts.batching, memory, keep: jobs.store.bounds.keep }
     await scope.register(openAiRoutes, { prefix: '/v1', ...making, ...answering, ...batching })
-    await scope.register(sdapiRoutes, { prefix: SDAPI, service, withRecipe, uploads, bodyLimit })
+    await scope.register(sdapiRoutes, { prefix: SDAPI, service, places, withRecipe, uploads, bodyLimit })
   })
   await app.register(storedFileRoute, { files: parts.storedFiles })
   await app.register(healthRoute, { service, jobs })

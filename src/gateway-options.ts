@@ -234,7 +234,7 @@ export const options = {
     'JOB_CLAIM_TIMEOUT',
     15,
     { min: 0.3, max: 3600 },
-    'Seconds without a heartbeat after which the jobs of a gateway are given to others.'
+    'Seconds without a heartbeat after which the jobs of a gateway are given to others, and its requests no longer count for keys.'
   ),
   jobStoreCa: optional({
     env: 'JOB_STORE_CA',

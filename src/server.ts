@@ -19,6 +19,7 @@ import { JobAnnouncer } from './jobs/announcer.js'
 import { JobConsumer } from './jobs/consumer.js'
 import { openBatching } from './batches/open.js'
 import { Jobs } from './jobs/jobs.js'
+import { Places } from './jobs/places.js'
 import { JobFileStore } from './jobs/files.js'
 import { MemoryJobStore, type MemoryStoreOptions } from './jobs/memory-store.js'
 import type { JobBounds, JobStore } from './jobs/store.js'
@@ -167,6 +168,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
     place: stored?.results.identity
   })
   const files = stored && new JobFileStore(stored.results, store, log)
+  const places = new Places({ store, service })
   const webhooks = await webhookRules(options, keys)
   const jobs = new Jobs({
     store,
@@ -192,6 +194,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
     store,
     files,
     service,
+    places,
     uploads,
     owner: randomUUID(),
     withRecipe: options.embedRecipe,
@@ -220,6 +223,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
   const parts: AppParts = {
     service,
     jobs,
+    places,
     metrics,
     keys,
     tracing,
@@ -270,6 +274,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
       await announcer?.close(LAST_WEBHOOKS_MS)
       await files?.close()
       await batching.runner.close()
+      await places.close()
       await store.close()
       keys?.close()
       await Promise.all([app, admin].map((each) => each && closeWithin(each, LAST_ANSWERS_MS)))

@@ -1,11 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { EaselError, type ErrorCode } from '../errors.js'
+import type { GenerateRequest } from '../schemas/generate.js'
 import type { Caller } from '../service/caller.js'
 import { toEaselError } from '../service/failures.js'
 import { picturesOf } from '../service/request-pictures.js'
 import type { Run } from '../service/run.js'
-import type { ImageService } from '../service/service.js'
+import type { ImageService, Submitted } from '../service/service.js'
 import type { UploadStore } from '../uploads/store.js'
+import type { Places } from './places.js'
 import { followProgress } from './progress.js'
 import type { Claim, JobEnd } from './store.js'
 import { failureOf, type Submission } from './submission.js'
@@ -14,6 +16,7 @@ import { Repeater } from '../repeater.js'
 
 export interface ConsumerOptions extends WriterOptions {
   service: ImageService
+  places: Places
   uploads: UploadStore
   /** Names this gateway in the store. */
   owner: string
@@ -149,11 +152,16 @@ export class JobConsumer {
     }
   }
 
-  async #submit({ claim, leave }: Making): Promise<{ run: Run; detach: () => void }> {
-    const { service, uploads: store } = this.#options
+  async #submit(making: Making): Promise<{ run: Run; detach: () => void }> {
+    const { claim } = making
     const { request, caller: said } = JSON.parse(claim.body) as Submission
     const { scope, id } = claim.name
     const caller: Caller = { id, scope, ...said, timeout: Math.max(1, claim.remaining) }
+    return this.#options.places.during(request.model, caller, () => this.#submitAs(caller, request, making))
+  }
+
+  async #submitAs(caller: Caller, request: GenerateRequest, { claim, leave }: Making): Promise<Submitted> {
+    const { service, uploads: store } = this.#options
     if (claim.pictures.length === 0) return service.submit(request, caller)
     const uploads = store.open()
     try {

@@ -7,12 +7,18 @@ import { estimateExample } from '../schemas/examples.js'
 import { ADMISSION_CODES, GenerateForm, GenerateRequest } from '../schemas/generate.js'
 import { ref } from '../schemas/ref.js'
 import { success } from '../schemas/success.js'
+import type { Places } from '../jobs/places.js'
 import type { ImageService } from '../service/service.js'
 import { callerOf } from './caller.js'
 import { bodyOf, preparedOf } from './pictures.js'
 
+export interface EstimateParts {
+  service: ImageService
+  places: Places
+}
+
 /** POST /estimate says what a request for images would use. Register it in the scope of POST /generate's bodies. */
-export const estimateRoute: FastifyPluginAsyncTypebox<{ service: ImageService }> = async (app, { service }) => {
+export const estimateRoute: FastifyPluginAsyncTypebox<EstimateParts> = async (app, { service, places }) => {
   app.post(
     '/estimate',
     {
@@ -35,6 +41,7 @@ export const estimateRoute: FastifyPluginAsyncTypebox<{ service: ImageService }>
     async (request) => {
       const body = bodyOf(request)
       const caller = callerOf(request, {}, body)
+      await places.refuseWhenFull(body.model, caller)
       const prepared = await preparedOf(service, request, body, caller)
       const { used, seconds, waitSeconds } = service.estimate(body, caller, prepared)
       return {

@@ -19,6 +19,7 @@ import {
 import { acceptedJob } from '../schemas/job-answer.js'
 import { ref } from '../schemas/ref.js'
 import type { Run } from '../service/run.js'
+import type { Places } from '../jobs/places.js'
 import type { ImageService } from '../service/service.js'
 import { ENTRY_PARTS, ENTRY_PATHS } from '../uploads/entries.js'
 import type { UploadStore } from '../uploads/store.js'
@@ -37,6 +38,7 @@ import { pinned, unpinAfter } from './pinned.js'
 
 export interface GenerateParts extends Pick<PictureBodies, 'bodyLimit'>, JobAnswers {
   service: ImageService
+  places: Places
   uploads: UploadStore
   /** Whether answers include the recipe, which contains the prompts. */
   withRecipe: boolean
@@ -52,7 +54,7 @@ const Events = { schema: eventsSchema(EVENTS_DESCRIPTION) }
 /** POST /generate makes images from a prompt; POST /estimate says what that would use. GET /requests/{id}/events watches a request made by another call. */
 export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (
   app,
-  { service, withRecipe, uploads, bodyLimit, jobs, publicUrl }
+  { service, places, withRecipe, uploads, bodyLimit, jobs, publicUrl }
 ) => {
   const textsOf = eventTexts(withRecipe)
   const bodies = {
@@ -63,7 +65,7 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (
     properties: GenerateRequest.properties
   }
   await app.register(pictureBodiesPlugin, bodies)
-  await app.register(estimateRoute, { service })
+  await app.register(estimateRoute, { service, places })
 
   app.post(
     '/generate',
@@ -104,15 +106,16 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (
       if (prefersJob(request)) return submitJob({ jobs, publicUrl }, request, reply, asked, request.headers)
       const { form, format } = chooseForm(request, asked)
       const body = format === undefined ? asked : { ...asked, output_format: format }
-      const withTimeLeft = await held(service, request, {
+      const withTimeLeft = await held({ service, places }, request, {
         model: body.model,
         images: body.num_images ?? 1,
         timeouts: [body.timeout, request.headers['x-request-timeout']]
       })
       const caller = withTimeLeft(callerOf(request, request.headers, body))
-      const agreed = await pinned(jobs, body, caller)
-      const prepared = await preparedOf(service, request, agreed, caller)
-      const { run, fresh, replayed, detach } = service.submit(agreed, caller, prepared)
+      const { run, fresh, replayed, detach } = await places.during(body.model, caller, async () => {
+        const agreed = await pinned(jobs, body, caller)
+        return service.submit(agreed, caller, await preparedOf(service, request, agreed, caller))
+      })
       if (fresh) unpinAfter(jobs, run, caller)
       whenDone(run, request, reply, detach)
       if (replayed) reply.header('idempotent-replayed', 'true')

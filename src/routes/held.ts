@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import type { Caller } from '../service/caller.js'
+import type { Places } from '../jobs/places.js'
 import type { ImageService } from '../service/service.js'
 import { scopeOf } from './caller.js'
 import { whileHere } from './pictures.js'
@@ -21,14 +22,17 @@ export interface Asked {
  * @throws EaselError when the request is refused, or its time is over
  */
 export async function held(
-  service: ImageService,
+  { service, places }: { readonly service: ImageService; readonly places: Places },
   request: FastifyRequest,
   { model, images, timeouts }: Asked
 ): Promise<(caller: Caller) => Caller> {
+  if (!service.holds(model)) return (caller) => caller
   const seconds = Math.min(...timeouts.map((timeout) => (timeout === undefined ? Infinity : Number(timeout))))
   const start = performance.now()
   const waiting = { scope: scopeOf(request), concurrency: request.access?.concurrentRequests, images }
-  const waited = await whileHere(request, (left) => service.hold(model, waiting, seconds * 1000, left))
+  const waited = await places.during(model, waiting, () =>
+    whileHere(request, (left) => service.hold(model, waiting, seconds * 1000, left))
+  )
   if (!waited) return (caller) => caller
   const ms = performance.now() - start
   return (caller) => ({ ...caller, timeout: Math.max(1, service.timeoutOf(seconds * 1000) - ms) })

@@ -67,8 +67,11 @@ export class Admission {
    */
   refuseOverConcurrency(model: Model, scope: string, most: number): void {
     const { concurrency, held } = this.#options
-    if (concurrency.of(scope) + held.countOfScope(scope) < most) return
-    throw new EaselError(
+    if (concurrency.of(scope) + held.countOfScope(scope) >= most) throw this.overConcurrency(model, scope, most)
+  }
+
+  overConcurrency(model: Model, scope: string, most: number): EaselError {
+    return new EaselError(
       'CONCURRENCY_LIMITED',
       `${scope} may have at most ${most} requests in flight; each counts until its answer is read`,
       { retryAfter: retryAfter(model) }

@@ -49,7 +49,7 @@ export class Planner {
   }
 
   /** The model of a request, if it takes one more. @throws EaselError */
-  admit(request: GenerateRequest, caller: Caller): Model {
+  admit(request: { readonly model?: string | undefined }, caller: Pick<Caller, 'scope' | 'concurrency'>): Model {
     const { models, admission } = this.#options
     const model = models.find(request.model)
     admission.refuseUnlessReady(model)

@@ -217,6 +217,12 @@ export class ImageService {
     return Math.min(this.#options.requestTimeout, wanted)
   }
 
+  /** Whether a request would wait for its model's first worker. @throws EaselError MODEL_NOT_FOUND */
+  holds(name: string | undefined): boolean {
+    const { served } = this.#options.models.find(name)
+    return this.#options.holdRequests && served.capabilities === undefined && !this.#options.pool.draining
+  }
+
   /**
    * Waits until a model has had a worker, if the server holds requests.
    *
@@ -232,12 +238,42 @@ export class ImageService {
     timeout: number,
     left: AbortSignal
   ): Promise<boolean> {
+    if (!this.holds(name)) return false
     const model = this.#options.models.find(name)
-    if (!this.#options.holdRequests || model.served.capabilities !== undefined || this.#options.pool.draining)
-      return false
     this.#admission.refuseWhenFull(model, held.scope, concurrency ?? Infinity)
     await this.#held.wait(model, held, this.timeoutOf(timeout), left)
     return true
+  }
+
+  /** A caller's requests in flight, each until its answer is read; without those that are held. */
+  inFlightOf(scope: string): number {
+    return this.#concurrency.of(scope)
+  }
+
+  /** Calls `listener` whenever a caller's requests in flight have changed. */
+  onInFlight(listener: (scope: string) => void): void {
+    this.#concurrency.onChange(listener)
+  }
+
+  /**
+   * Whether a request would count as one more of its caller's. False for one that returns to a run that its last client
+   * has left.
+   *
+   * @throws EaselError if this server would refuse it now whatever it asks for
+   */
+  counts(name: string | undefined, caller: Pick<Caller, 'scope' | 'key' | 'concurrency'>): boolean {
+    const known = this.#known(caller)
+    if (known !== undefined) return !countsAlready(known)
+    const { models } = this.#options
+    if (this.holds(name))
+      this.#admission.refuseWhenFull(models.find(name), caller.scope, caller.concurrency ?? Infinity)
+    else this.#planner.admit({ model: name }, caller)
+    return true
+  }
+
+  /** The refusal of a caller that has as many requests in flight as it may have. */
+  overConcurrency(name: string | undefined, scope: string, most: number): EaselError {
+    return this.#admission.overConcurrency(this.#options.models.findOrDefault(name), scope, most)
   }
 
   /** Refuses the requests that wait for a model's first worker. Call it when the server shuts down. */
@@ -302,7 +338,7 @@ export class ImageService {
         'webhook is for durable jobs: send the header Prefer: respond-async, or leave webhook out',
         { field: 'webhook' }
       )
-    const known = caller.key && this.#keyed.find(caller.key)
+    const known = this.#known(caller)
     if (known === undefined) {
       const run = this.#accept(request, caller, prepared)
       return { run, fresh: true, replayed: false, detach: this.#attach(run, true) }
@@ -310,7 +346,7 @@ export class ImageService {
     this.#admission.refuseOverConcurrency(
       this.#options.models.findOrDefault(request.model),
       caller.scope,
-      known.clients === 0 && !known.ended ? Infinity : (caller.concurrency ?? Infinity)
+      countsAlready(known) ? Infinity : (caller.concurrency ?? Infinity)
     )
     const detach = this.#join(known, true)
     this.#inFlight.add(caller.scope, caller.id, known)
@@ -387,6 +423,10 @@ export class ImageService {
     return this.#inFlight.find(scope, id)
   }
 
+  #known({ key }: Pick<Caller, 'key'>): Run | undefined {
+    return key && this.#keyed.find(key)
+  }
+
   #accept(request: GenerateRequest, caller: Caller, prepared: Prepared | undefined): Run {
     const model = this.#planner.admit(request, caller)
     // Decoding took time, in which others may have taken the place.
@@ -444,4 +484,9 @@ export class ImageService {
       this.#options.observer.ended(outcome, (performance.now() - start) / 1000, scope, name!)
     })
   }
+}
+
+/** Whether a run counts as its caller's until its next client has come, and no more then. */
+function countsAlready(run: Run): boolean {
+  return run.clients === 0 && !run.ended
 }

@@ -17,6 +17,7 @@ import { always, unlessFull } from './prelude.js'
  * - `left:PLACE` a sorted set of files outside that no job has any more, as JSON, by when somebody may delete them, in ms
  * - `results` the place in which the gateway that came last keeps files
  * - `rate:KEY`, `key:NAME` what gateways count, and remember of idempotency keys, together; they go away by themselves
+ * - `places:KEY` a sorted set of the requests in flight of an access key, by the end of the lease; it goes away by itself
  * - `seen`, `grace` when a gateway last looked, and until when no lease ends
  *
  * The server's clock decides: gateways' clocks may differ.
@@ -350,6 +351,38 @@ local key = P .. ARGV[1]
 local current = call('INCR', key)
 if current == 1 then call('PEXPIRE', key, ARGV[2]) end
 return {current, call('PTTL', key)}`,
+
+  /**
+   * `take` lease scope name most, or `free` lease scope most, or `keep` or `leave` lease [scope name]...
+   *
+   * One script, because a client sends a script that the server does not have yet a second time: others would come first.
+   */
+  easelPlaces: `${ALWAYS}
+local what, lease, scope = unpack(ARGV, 1, 3)
+local time = now()
+local function places(of) return P .. 'places:' .. of end
+-- Places whose gateways are gone are left to the next that asks, or after some leases to nobody.
+local function keep(of, name)
+  call('ZADD', places(of), int(time + lease), name)
+  call('PEXPIRE', places(of), int(lease * 20))
+end
+if what == 'keep' or what == 'leave' then
+  for index = 3, #ARGV, 2 do
+    if what == 'keep' then keep(ARGV[index], ARGV[index + 1])
+    else call('ZREM', places(ARGV[index]), ARGV[index + 1]) end
+  end
+  return 1
+end
+local name, most = ARGV[4], tonumber(ARGV[#ARGV])
+local seen, grace = unpack(call('MGET', P .. 'seen', P .. 'grace'))
+-- As with jobs, no lease ends while nobody could renew it.
+if time - tonumber(seen or '0') <= lease / 2 and time >= tonumber(grace or '0') then
+  call('ZREMRANGEBYSCORE', places(scope), '-inf', int(time))
+end
+local mine = what == 'take' and call('ZSCORE', places(scope), name)
+if not mine and call('ZCARD', places(scope)) >= most then return 0 end
+if what == 'take' then keep(scope, name) end
+return 1`,
 
   /** name fingerprint seed ttl */
   easelPin: `${UNLESS_FULL}

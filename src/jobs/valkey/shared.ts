@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { scoped } from '../../service/scoped.js'
-import type { Pinned, PinName, SharedState } from '../shared.js'
+import type { Pinned, PinName, Place, SharedPlaces, SharedState } from '../shared.js'
 import type { ValkeyConnection } from './connection.js'
 
 /** Messages by which gateways ask and answer each other. */
@@ -18,12 +18,27 @@ interface Question {
 
 /** What gateways know together, in a Valkey server. */
 export class ValkeyShared implements SharedState {
+  readonly places: SharedPlaces
   readonly #connection: ValkeyConnection
   readonly #waiting = new Map<string, () => void>()
   #cancel: (scope: string, id: string) => boolean = () => false
 
-  constructor(connection: ValkeyConnection) {
+  /** @param lease ms that a place lasts */
+  constructor(connection: ValkeyConnection, lease: number) {
     this.#connection = connection
+    const ask = async (what: 'take' | 'free', ...rest: (string | number)[]) =>
+      (await connection.script('easelPlaces', what, lease, ...rest)) === 1
+    const tell = async (what: 'keep' | 'leave', places: readonly Place[]) => {
+      const named = places.flatMap(({ scope, name }) => [scope, name])
+      if (places.length > 0) await connection.script('easelPlaces', what, lease, ...named)
+    }
+    this.places = {
+      lease,
+      take: ({ scope, name }, most) => ask('take', scope, name, most),
+      free: (scope, most) => ask('free', scope, most),
+      keep: (places) => tell('keep', places),
+      leave: (places) => tell('leave', places)
+    }
   }
 
   async count(name: string, window: number): Promise<{ current: number; ttl: number }> {

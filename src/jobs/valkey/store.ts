@@ -98,7 +98,7 @@ export class ValkeyJobStore implements JobStore {
         void this.#meet().catch(() => undefined)
       }
     })
-    this.#shared = new ValkeyShared(this.#connection)
+    this.#shared = new ValkeyShared(this.#connection, bounds.lease)
     this.webhooks = new ValkeyWebhooks(this.#connection, bounds.keep)
     this.records = new ValkeyRecords(this.#connection, { bounds, replicas })
     this.images = {

@@ -6,6 +6,7 @@ import type { Results } from '../../results/results.js'
 import type { Finished, Run } from '../../service/run.js'
 import { EaselError } from '../../errors.js'
 import type { Jobs } from '../../jobs/jobs.js'
+import type { Places } from '../../jobs/places.js'
 import { NOT_READY_RETRY_SECONDS } from '../../service/failures.js'
 import type { Offer } from '../../service/offer.js'
 import type { ImageService } from '../../service/service.js'
@@ -26,6 +27,7 @@ import { modelOf, partialImagesOf, responseFormatOf, type Translation } from './
 export interface OpenAiParts {
   service: ImageService
   jobs: Jobs
+  places: Places
   /** Whether answers include the recipe, which contains the prompts. */
   withRecipe: boolean
   /** Whether to replace a size that is not offered by the nearest one. */
@@ -60,9 +62,9 @@ export async function respond(
   reply: FastifyReply,
   { asked, headers, kind, translate }: Making
 ): Promise<FastifyReply> {
-  const { service, jobs, withRecipe } = parts
+  const { service, jobs, places, withRecipe } = parts
   // What a request means here depends on what is offered, so a job cannot be submitted before that is known either.
-  const withTimeLeft = await held(service, request, {
+  const withTimeLeft = await held(parts, request, {
     model: chosenModel(service, asked),
     images: asked.n ?? 1,
     timeouts: [headers['x-request-timeout']]
@@ -73,9 +75,10 @@ export async function respond(
     return reply.send(await submitJob(parts, request, reply, translated, headers))
   }
   const caller = withTimeLeft(callerOf(request, headers, translated))
-  const agreed = await pinned(jobs, translated, caller)
-  const prepared = await preparedOf(service, request, agreed, caller)
-  const { run, fresh, replayed, detach } = service.submit(agreed, caller, prepared)
+  const { run, fresh, replayed, detach } = await places.during(translated.model, caller, async () => {
+    const agreed = await pinned(jobs, translated, caller)
+    return service.submit(agreed, caller, await preparedOf(service, request, agreed, caller))
+  })
   if (fresh) unpinAfter(jobs, run, caller)
   whenDone(run, request, reply, detach)
   if (replayed) reply.header('idempotent-replayed', 'true')

@@ -12,6 +12,7 @@ import {
   SdapiImg2ImgRequest,
   SdapiTxt2ImgRequest
 } from '../../schemas/sdapi.js'
+import type { Places } from '../../jobs/places.js'
 import type { Offer } from '../../service/offer.js'
 import type { ImageService } from '../../service/service.js'
 import type { UploadStore } from '../../uploads/store.js'
@@ -35,6 +36,7 @@ import { translate } from './translate.js'
 
 export interface ImagesParts extends Pick<PictureBodies, 'bodyLimit'> {
   service: ImageService
+  places: Places
   tasks: Tasks
   uploads: UploadStore
   /** Whether answers include the recipe, which contains the prompts. */
@@ -122,13 +124,13 @@ interface Exchange {
 }
 
 async function paint(
-  { service, tasks, withRecipe }: ImagesParts,
+  { service, places, tasks, withRecipe }: ImagesParts,
   kind: Kind,
   { request, reply, more }: Exchange
 ): Promise<void> {
   const body = request.body as SdapiImagesRequest
   const settings = readSettings(body.override_settings ?? {}, 'override_settings.')
-  const withTimeLeft = await held(service, request, {
+  const withTimeLeft = await held({ service, places }, request, {
     model: settings.model,
     images: (body.batch_size ?? 1) * (body.n_iter ?? 1),
     timeouts: [request.headers['x-request-timeout']]
@@ -144,8 +146,9 @@ async function paint(
   const refined = refinerOf(body, offer)
   const translated = { ...translate(body, kind, settings, offered), ...rest, ...controls, ...refined }
   const caller = withTimeLeft(callerOf(request, request.headers, translated))
-  const prepared = await preparedOf(service, request, translated, caller)
-  const { run, replayed, detach } = service.submit(translated, caller, prepared)
+  const { run, replayed, detach } = await places.during(translated.model, caller, async () =>
+    service.submit(translated, caller, await preparedOf(service, request, translated, caller))
+  )
   whenDone(run, request, reply, detach)
   tasks.add(scopeOf(request), {
     run,

@@ -11,14 +11,14 @@ import { Tasks } from './tasks.js'
 /** The part of the API of AUTOMATIC1111's web UI that clients use to make images, under /sdapi/v1. */
 export const sdapiRoutes: FastifyPluginAsyncTypebox<Omit<ImagesParts, 'tasks'>> = async (
   app,
-  { service, uploads, bodyLimit, withRecipe }
+  { service, places, uploads, bodyLimit, withRecipe }
 ) => {
   answerErrors(app, sdapiError)
   app.addHook('onRoute', (route) => {
     route.schema = { ...route.schema, security: [{}, { key: [] }, { password: [] }] }
   })
   const tasks = new Tasks()
-  await app.register(imageRoutes, { service, tasks, uploads, bodyLimit, withRecipe })
+  await app.register(imageRoutes, { service, places, tasks, uploads, bodyLimit, withRecipe })
   await app.register(taskRoutes, { tasks })
   await app.register(optionsRoutes, { service })
   await app.register(listRoutes, { service })
