@@ -416,7 +416,7 @@ function watch(
   )
   gauge(
     'easel_webhooks_waiting',
-    'Jobs in the store whose end is still to be told to their webhook.',
+    'Jobs and batches in the store whose end is still to be told to their webhook.',
     [],
     single(() => store.webhooks.waiting)
   )

@@ -17,7 +17,9 @@ import { type PoolOptions, WorkerPool } from './workers/worker-pool.js'
 import { ImageEncoder } from './image/encoder.js'
 import { JobAnnouncer } from './jobs/announcer.js'
 import { JobConsumer } from './jobs/consumer.js'
+import type { WriterObserver } from './jobs/writer.js'
 import { openBatching } from './batches/open.js'
+import type { BatchObserver } from './batches/parts.js'
 import { Jobs } from './jobs/jobs.js'
 import { Places } from './jobs/places.js'
 import { JobFileStore } from './jobs/files.js'
@@ -35,6 +37,7 @@ import { openStore } from './results/open.js'
 import { Results } from './results/results.js'
 import { Signer } from './results/signature.js'
 import { webhookBody } from './routes/jobs/webhook.js'
+import { batchWebhookBody } from './routes/openai/batch-webhook.js'
 import { generationsEndpoint } from './routes/openai/batch-endpoint.js'
 import { MAX_READS, STORED_PATH, type StoredFiles } from './routes/stored-file.js'
 import { Model, Models } from './service/models.js'
@@ -185,11 +188,24 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
         store,
         rules: webhooks,
         sender: new WebhookSender({ networks: options.webhookNetworks, version, timeout: WEBHOOK_MS }),
-        bodyOf: (name, state) => webhookBody(jobs, name, state, options.publicUrl),
+        bodyOf: async ({ kind, name, state }, { id }) =>
+          kind === 'job' ? webhookBody(jobs, name, state, options.publicUrl) : batchWebhookBody(state, id),
         log,
         observer: metrics.observer
       })
     : undefined
+  // Ends are told at once.
+  const observer: WriterObserver & BatchObserver = {
+    ...metrics.observer,
+    jobEnded(end) {
+      metrics.observer.jobEnded(end)
+      announcer?.wake()
+    },
+    batchEnded(end) {
+      metrics.observer.batchEnded(end)
+      announcer?.wake()
+    }
+  }
   const consumer = new JobConsumer({
     store,
     files,
@@ -199,13 +215,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
     owner: randomUUID(),
     withRecipe: options.embedRecipe,
     log,
-    observer: {
-      ...metrics.observer,
-      jobEnded(end) {
-        metrics.observer.jobEnded(end)
-        announcer?.wake()
-      }
-    }
+    observer
   })
   const batching = openBatching({
     service,
@@ -216,7 +226,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
       bodyLimit: options.bodyLimit
     }),
     log,
-    observer: metrics.observer
+    observer
   })
   for (const { served } of service.models) void served.firstReady.then(() => consumer.wake()).catch(() => undefined)
   metrics.watch({ pool, service, memory, uploads, connections, log, jobs, consumer, batches: batching.runner })

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { EaselError } from '../errors.js'
 import type { Jobs } from '../jobs/jobs.js'
-import type { Page, RecordName } from '../jobs/records.js'
+import type { NewRecord, Page, RecordName } from '../jobs/records.js'
 import type { Submission } from '../jobs/submission.js'
 import { NOT_READY_RETRY_SECONDS } from '../service/failures.js'
 import type { ImageService } from '../service/service.js'
@@ -25,6 +25,8 @@ export interface NewBatch {
   readonly metadata: Readonly<Record<string, string>> | null
   /** ms */
   readonly resultTtl: number | undefined
+  /** Where its end is told. */
+  readonly webhook: string | undefined
   /** The client's Idempotency-Key. */
   readonly key: string | undefined
   readonly fingerprint: string
@@ -50,13 +52,14 @@ export class Batches {
   /**
    * Creates a batch, or finds the one of the same key and body.
    *
-   * @throws EaselError NOT_FOUND, INVALID_REQUEST or LIMIT_EXCEEDED for its file; IDEMPOTENCY_KEY_REUSED, JOBS_FULL,
-   *   JOB_STORE_UNAVAILABLE, DRAINING
+   * @throws EaselError NOT_FOUND, INVALID_REQUEST or LIMIT_EXCEEDED for its file; WEBHOOK_NOT_ALLOWED, IDEMPOTENCY_KEY_REUSED,
+   *   JOBS_FULL, JOB_STORE_UNAVAILABLE, DRAINING
    */
   async create(scope: string, asked: NewBatch): Promise<{ batch: Batch; fresh: boolean }> {
     const { service, jobs, files, runner } = this.#parts
     if (service.draining) throw new EaselError('DRAINING', undefined, { retryAfter: NOT_READY_RETRY_SECONDS })
-    const { key, resultTtl, ...rest } = asked
+    const { key, resultTtl, webhook: url, ...rest } = asked
+    const webhook = jobs.webhookTo(url, scope)
     const name: RecordName = { kind: 'batch', scope, id: key === undefined ? newId() : idOfKey(scope, key) }
     const known = key === undefined ? undefined : await jobs.store.records.find(name)
     if (known === undefined) {
@@ -81,7 +84,8 @@ export class Batches {
       largest: 0
     }
     const ttl = window + jobs.store.bounds.keep + FORGOTTEN_MS
-    const { state, fresh } = await jobs.store.records.create({ name, doc: JSON.stringify(doc), ttl, as: 'open' })
+    const record: NewRecord = { name, doc: JSON.stringify(doc), ttl, as: 'open', webhook }
+    const { state, fresh } = await jobs.store.records.create(record)
     const batch = batchOf(state)
     if (batch.doc.fingerprint !== asked.fingerprint)
       throw new EaselError('IDEMPOTENCY_KEY_REUSED', undefined, { field: 'idempotency-key' })

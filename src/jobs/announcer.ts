@@ -3,7 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { EaselError } from '../errors.js'
 import type { Log } from '../logger.js'
 import type { Message, Sent } from '../webhooks/sender.js'
-import type { Busy, JobName, JobState, JobStore, Telling } from './store.js'
+import type { JobStore } from './store.js'
+import type { Busy, Telling, Told, Webhook } from './webhooks.js'
 import { Repeater } from '../repeater.js'
 import { untilDone } from '../until-done.js'
 
@@ -14,8 +15,8 @@ export interface AnnouncerOptions {
     secretsOf: (scope: string) => readonly Buffer[]
   }
   sender: { send: (message: Message, stop: AbortSignal) => Promise<Sent> }
-  /** What a webhook says of a job that has ended. May throw where its images are elsewhere. */
-  bodyOf: (name: JobName, state: JobState) => Promise<string>
+  /** What a webhook says of what has ended. May throw where images of it are elsewhere. */
+  bodyOf: (told: Told, webhook: Webhook) => Promise<string>
   log: Log
   observer: AnnouncerObserver
   /** ms before each attempt after the first */
@@ -57,7 +58,7 @@ const MOST = 32
 const MOST_OF_HOST = 4
 const MOST_OF_KEY = 16
 
-/** Tells the ends of jobs to their webhooks, of whichever gateway they are. */
+/** Tells the ends of jobs and batches to their webhooks, of whichever gateway they are. */
 export class JobAnnouncer {
   readonly #options: Required<AnnouncerOptions>
   readonly #sending = new Set<Telling>()
@@ -134,10 +135,14 @@ export class JobAnnouncer {
   /** @returns when to send it again, in ms */
   async #attempt(telling: Telling): Promise<{ again: number | undefined; failures: number }> {
     const { observer, log } = this.#options
-    const { name, webhook, failures } = telling
+    const { kind, name, webhook, failures } = telling
     const url = new URL(webhook.url)
     // Of the address only the origin: its path and query may be secrets.
-    const fields = { job: name.id, ...(name.scope === '' ? {} : { key: name.scope }), to: url.origin }
+    const fields = {
+      [kind === 'job' ? 'job' : name.kind]: name.id,
+      ...(name.scope === '' ? {} : { key: name.scope }),
+      to: url.origin
+    }
     const started = performance.now()
     const sent = await this.#send(telling, url)
     const seconds = (performance.now() - started) / 1000
@@ -163,13 +168,14 @@ export class JobAnnouncer {
     return { again: ends ? undefined : again, failures: failures + 1 }
   }
 
-  async #send({ name, webhook, state }: Telling, url: URL): Promise<Sent> {
+  async #send(telling: Telling, url: URL): Promise<Sent> {
     const { rules, sender, bodyOf } = this.#options
+    const { name, webhook } = telling
     // By the key file as it is here and now: another gateway may have read it sooner, or later.
     if (!rules.allows(url, name.scope)) return notSent('its host is not allowed (any more)')
     let body: string
     try {
-      body = await bodyOf(name, state)
+      body = await bodyOf(telling, webhook)
     } catch (error) {
       return notSent(`there are no URLs of its images: ${error instanceof EaselError ? error.code : String(error)}`)
     }

@@ -8,6 +8,7 @@ import type { ImageService } from '../service/service.js'
 import { shareOf } from '../service/share.js'
 import { elsewhere, type JobFileStore } from './files.js'
 import { failureOf, type About, type Made, type Submission } from './submission.js'
+import type { Webhook } from './webhooks.js'
 import { bytesOf, type JobName, type JobPicture, type JobState, type JobStore, type NewJob } from './store.js'
 
 export interface JobsOptions {
@@ -95,6 +96,12 @@ export class Jobs {
     return { name, state, fresh }
   }
 
+  /** Where an end is told, if a client says where. @throws EaselError WEBHOOK_NOT_ALLOWED or INVALID_REQUEST */
+  webhookTo(text: string | undefined, scope: string): Webhook | undefined {
+    const url = text === undefined ? undefined : this.#options.webhooks.accept(text, scope)
+    return url && { id: `msg_${randomUUID()}`, url: url.href, host: url.host }
+  }
+
   /** The most bytes that a job of this request takes. @throws EaselError what is wrong with it, as far as it is known */
   weigh(asked: GenerateRequest, caller: Caller): number {
     const job = this.#jobOf(asked, caller, [], { fingerprint: '' })
@@ -111,7 +118,7 @@ export class Jobs {
     const name = { scope: caller.scope, id: id ?? (key === undefined ? randomUUID() : idOfKey(key)) }
     // Its deadline is the job's, from now on, and nobody sees previews.
     const { timeout: limit = Infinity, webhook, preview_interval: _, ...rest } = asked
-    const told = webhook === undefined ? undefined : this.#options.webhooks.accept(webhook, caller.scope)
+    const told = this.webhookTo(webhook, caller.scope)
     const request: GenerateRequest = { ...rest, seed: rest.seed ?? randomInt(2 ** 32) }
     const { weight = 1, priority } = shareOf(request, caller)
     const plan = pictures.length === 0 ? service.foresee(request, caller) : undefined
@@ -145,7 +152,7 @@ export class Jobs {
       body,
       about: JSON.stringify(about),
       pictures,
-      webhook: told && { id: `msg_${randomUUID()}`, url: told.href, host: told.host }
+      webhook: told
     }
   }
 

@@ -1,4 +1,5 @@
 import { tooManyOpen } from './full.js'
+import type { MemoryWebhooks } from './memory-webhooks.js'
 import {
   HIDDEN_MS,
   isClaim,
@@ -14,6 +15,7 @@ import {
   type Records,
   type RecordState
 } from './records.js'
+import type { Told, Webhook } from './webhooks.js'
 
 interface Parts {
   /** ms */
@@ -22,11 +24,13 @@ interface Parts {
   refuseUnlessFits: (scope: string, bytes: number) => void
   /** Counts bytes that came or went. */
   count: (scope: string, bytes: number) => void
+  webhooks: MemoryWebhooks
 }
 
 interface Stored {
   readonly name: RecordName
   readonly createdAt: number
+  readonly webhook: Webhook | undefined
   readonly parts: Map<string, Buffer>
   doc: string
   expiresAt: number
@@ -57,16 +61,17 @@ export class MemoryRecords implements Records {
   }
 
   async create(record: NewRecord): Promise<{ state: RecordState; fresh: boolean }> {
-    const { name, doc, ttl, as, always = false } = record
+    const { name, doc, ttl, as, always = false, webhook } = record
     const known = this.#records.get(keyOf(name))
     if (known !== undefined) return { state: stateOf(known), fresh: false }
-    const bytes = recordBytes(doc)
+    const bytes = recordBytes(doc, webhook)
     if (!always) this.#with.refuseUnlessFits(name.scope, bytes)
     if (as === 'open' && this.#openOf(name.scope) >= MOST_OPEN) throw tooManyOpen()
     const createdAt = Date.now()
     const stored: Stored = {
       name,
       createdAt,
+      webhook,
       parts: new Map(),
       doc,
       expiresAt: createdAt + ttl,
@@ -167,6 +172,7 @@ export class MemoryRecords implements Records {
     if (closed !== undefined) {
       stored.open = false
       stored.expiresAt = now + closed
+      this.#tell(stored)
     }
     this.#count(stored)
     return stateOf(stored)
@@ -194,17 +200,26 @@ export class MemoryRecords implements Records {
   }
 
   #count(stored: Stored): void {
-    const bytes = recordBytes(stored.doc) + stored.partBytes
+    const bytes = recordBytes(stored.doc, stored.webhook) + stored.partBytes
     this.#with.count(stored.name.scope, bytes - stored.bytes)
     stored.bytes = bytes
   }
 
+  #tell(stored: Stored): void {
+    const { name, webhook, expiresAt: forgottenAt } = stored
+    if (webhook === undefined) return
+    const told = (): Told => ({ kind: 'record', name, state: stateOf(stored) })
+    this.#with.webhooks.add(keyOf(name), { scope: name.scope, webhook, forgottenAt, told })
+  }
+
   #drop(stored: Stored): void {
     this.#records.delete(keyOf(stored.name))
+    this.#with.webhooks.drop(keyOf(stored.name))
     this.#with.count(stored.name.scope, -stored.bytes)
   }
 }
 
+/** Not the key of any job, which has one slash. */
 function keyOf({ kind, scope, id }: RecordName): string {
   return `${kind}/${scope}/${id}`
 }

@@ -25,6 +25,7 @@ import {
   SETTLE_MS,
   shareOf
 } from './store.js'
+import type { Told } from './webhooks.js'
 
 export interface MemoryStoreOptions {
   bounds: JobBounds
@@ -112,7 +113,8 @@ export class MemoryJobStore implements JobStore {
     this.records = new MemoryRecords({
       lease: this.bounds.lease,
       refuseUnlessFits: (scope, bytes) => this.#refuseBytes(scope, bytes),
-      count: (scope, bytes) => this.#add(scope, bytes)
+      count: (scope, bytes) => this.#add(scope, bytes),
+      webhooks: this.webhooks
     })
   }
 
@@ -339,7 +341,8 @@ export class MemoryJobStore implements JobStore {
     this.#changed(job)
     const { webhook, name } = job.job
     const forgottenAt = job.endedAt + this.bounds.keep
-    if (webhook !== undefined) this.webhooks.add(keyOf(name), { name, webhook, forgottenAt, state: () => stateOf(job) })
+    const told = (): Told => ({ kind: 'job', name, state: stateOf(job) })
+    if (webhook !== undefined) this.webhooks.add(keyOf(name), { scope: name.scope, webhook, forgottenAt, told })
   }
 
   #requeue(job: Stored): void {

@@ -1,27 +1,27 @@
-import type { Busy, JobName, JobState, JobWebhook, JobWebhooks, Telling } from './store.js'
+import type { Busy, Telling, Told, Webhook, Webhooks } from './webhooks.js'
 
 interface Waiting {
-  readonly name: JobName
-  readonly webhook: JobWebhook
+  readonly scope: string
+  readonly webhook: Webhook
   /** In ms since 1970. */
   readonly forgottenAt: number
-  readonly state: () => JobState
+  readonly told: () => Told
   due: number
   failures: number
   token: string | undefined
 }
 
-/** The ends to tell of the jobs in memory. */
-export class MemoryWebhooks implements JobWebhooks {
-  /** By the job's key. */
+/** The ends to tell of the jobs and records in memory. */
+export class MemoryWebhooks implements Webhooks {
+  /** By the key of what has ended. */
   readonly #waiting = new Map<string, Waiting>()
 
   get waiting(): number {
     return this.#waiting.size
   }
 
-  add(key: string, told: Pick<Waiting, 'name' | 'webhook' | 'forgottenAt' | 'state'>): void {
-    this.#waiting.set(key, { ...told, due: Date.now(), failures: 0, token: undefined })
+  add(key: string, end: Pick<Waiting, 'scope' | 'webhook' | 'forgottenAt' | 'told'>): void {
+    this.#waiting.set(key, { ...end, due: Date.now(), failures: 0, token: undefined })
   }
 
   drop(key: string): void {
@@ -36,8 +36,8 @@ export class MemoryWebhooks implements JobWebhooks {
     if (next === undefined) return undefined
     next.due = now + lease
     next.token = token
-    const { name, webhook, failures, forgottenAt } = next
-    return { name, token, webhook, failures, remaining: forgottenAt - now, state: next.state() }
+    const { webhook, failures, forgottenAt } = next
+    return { ...next.told(), token, webhook, failures, remaining: forgottenAt - now }
   }
 
   async settle({ token }: Telling, again: number | undefined, failures: number): Promise<void> {
@@ -50,6 +50,6 @@ export class MemoryWebhooks implements JobWebhooks {
   }
 }
 
-function isBusy({ name: { scope }, webhook: { host } }: Waiting, { scopes, hosts }: Busy): boolean {
+function isBusy({ scope, webhook: { host } }: Waiting, { scopes, hosts }: Busy): boolean {
   return scopes.includes(scope) || hosts.some((busy) => busy.scope === scope && busy.host === host)
 }

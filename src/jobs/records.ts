@@ -1,3 +1,5 @@
+import { type Webhook, webhookText } from './webhooks.js'
+
 /** What a record is: a client's file, or a batch of requests. */
 export type RecordKind = 'file' | 'batch'
 
@@ -19,6 +21,8 @@ export interface NewRecord {
   readonly as: 'hidden' | 'shown' | 'open'
   /** Whether it is taken whatever the store holds already. For what the store needs to end something. */
   readonly always?: boolean
+  /** Where its end is told, of one that is open. */
+  readonly webhook?: Webhook | undefined
 }
 
 /** Times are in ms since 1970, by the store's clock. */
@@ -108,7 +112,7 @@ export interface Records {
   /**
    * Writes what a claimed record is now, and renews the claim.
    *
-   * @param closed ms after which the record, which is no longer open, is forgotten
+   * @param closed ms after which the record, which is no longer open, is forgotten. Its end is to be told from then on
    * @returns undefined if the claim is lost
    */
   update: (claim: RecordClaim, doc: string, closed?: number) => Promise<RecordState | undefined>
@@ -119,8 +123,8 @@ export interface Records {
 }
 
 /** Bytes of a record without its parts. */
-export function recordBytes(doc: string): number {
-  return RECORD_BYTES + Buffer.byteLength(doc)
+export function recordBytes(doc: string, webhook: Webhook | undefined): number {
+  return RECORD_BYTES + Buffer.byteLength(doc + webhookText(webhook))
 }
 
 export function isClaim(of: RecordName | RecordClaim): of is RecordClaim {

@@ -1,5 +1,6 @@
 import { RECORD_BYTES, type Records } from './records.js'
 import type { SharedState } from './shared.js'
+import { type Webhook, type Webhooks, webhookText } from './webhooks.js'
 
 /** What a durable job can be. The last four are ends: a job has exactly one, and keeps it. */
 export const JOB_STATUSES = ['queued', 'running', 'succeeded', 'failed', 'cancelled', 'expired'] as const
@@ -22,15 +23,6 @@ export interface JobPicture {
   readonly field: string
   readonly bytes: number
   readonly read: () => Promise<Buffer>
-}
-
-/** Where the end of a job is told. */
-export interface JobWebhook {
-  /** Of the message: stays the same however often, and by whichever gateway, it is sent. */
-  readonly id: string
-  readonly url: string
-  /** Of the URL: messages to one host wait for each other. */
-  readonly host: string
 }
 
 /** A job as it is submitted. Nothing of it changes afterwards. */
@@ -56,7 +48,7 @@ export interface NewJob {
   /** JSON, for whoever looks at it. */
   readonly about: string
   readonly pictures: readonly JobPicture[]
-  readonly webhook: JobWebhook | undefined
+  readonly webhook: Webhook | undefined
 }
 
 /** What everybody who may see a job sees of it. Times are in ms since 1970, by the store's clock. */
@@ -131,46 +123,6 @@ export interface JobImages {
   read: (name: JobName, index: number) => Promise<Buffer | undefined>
 }
 
-/** The end of a job that a gateway tells, until it settles that or its lease ends. */
-export interface Telling {
-  readonly name: JobName
-  /** Tells this telling from earlier and later ones. */
-  readonly token: string
-  readonly webhook: JobWebhook
-  /** Attempts that failed. */
-  readonly failures: number
-  /** ms until the job is forgotten, and this with it. */
-  readonly remaining: number
-  readonly state: JobState
-}
-
-/** What claims of ends to tell leave out. */
-export interface Busy {
-  readonly scopes: readonly string[]
-  /** Hosts of a scope. */
-  readonly hosts: readonly { readonly scope: string; readonly host: string }[]
-}
-
-/** Ends of jobs that have a webhook: each waits here, from the moment it is set, until it is told or the job is forgotten. */
-export interface JobWebhooks {
-  /** How many wait, when the store was last looked at. */
-  readonly waiting: number
-  /**
-   * Claims an end that is due. Undefined if there is none.
-   *
-   * @param token a new one
-   * @param lease ms after which it is due again unless it is settled
-   */
-  claim: (token: string, lease: number, busy: Busy) => Promise<Telling | undefined>
-  /**
-   * Says what became of a telling. Does nothing if its lease has ended and another one began.
-   *
-   * @param again ms until it is due again; undefined if never
-   * @param failures attempts that failed until now
-   */
-  settle: (telling: Telling, again: number | undefined, failures: number) => Promise<void>
-}
-
 /** @param name the job that changed; undefined when any may have @param waits whether it now waits for a gateway */
 export type ChangeListener = (name: JobName | undefined, waits: boolean) => void
 
@@ -185,7 +137,7 @@ export interface JobStore {
   readonly bounds: JobBounds
   readonly counts: JobCounts
   readonly images: JobImages
-  readonly webhooks: JobWebhooks
+  readonly webhooks: Webhooks
   /** What is kept beside the jobs. */
   readonly records: Records
   /** What its gateways know together; undefined for a store of one gateway. */
@@ -283,11 +235,6 @@ export function bytesOf({
 }: Pick<NewJob, 'body' | 'about' | 'pictures' | 'webhook'>): number {
   const files = pictures.reduce((sum, { bytes }) => sum + bytes, 0)
   return RECORD_BYTES + Buffer.byteLength(body + about + webhookText(webhook)) + files
-}
-
-/** A webhook as stores keep it. */
-export function webhookText(webhook: JobWebhook | undefined): string {
-  return webhook === undefined ? '' : JSON.stringify(webhook)
 }
 
 /** The most of a bound that jobs of this scope may take. Without keys there is one caller, who may take all. */

@@ -4,6 +4,7 @@ import fp from 'fastify-plugin'
 import type { TSchema } from 'typebox'
 import * as recipe from '../image/recipe.js'
 import * as answer from '../schemas/answer.js'
+import * as batchWebhook from '../schemas/batch-webhook.js'
 import * as chipSeconds from '../schemas/chip-seconds.js'
 import * as controlPreview from '../schemas/control-preview.js'
 import * as controls from '../schemas/controls.js'
@@ -26,6 +27,7 @@ import type { ImageService } from '../service/service.js'
 
 const MODULES: readonly object[] = [
   answer,
+  batchWebhook,
   controlPreview,
   chipSeconds,
   controls,
@@ -58,14 +60,13 @@ const SHARED: readonly TSchema[] = MODULES.flatMap((module): unknown[] => Object
 const CONTENT_SECURITY_POLICY =
   "default-src 'self'; base-uri 'self'; frame-ancestors 'self'; img-src 'self' data: blob:; object-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'"
 
-/** What a receiver of webhooks gets. */
-const JOB_WEBHOOK = {
+/** What a receiver of webhooks gets. @param body the name of its schema */
+const webhook = (tag: string, operationId: string, what: string, body: string) => ({
   post: {
-    tags: ['jobs'],
-    operationId: 'jobEnded',
-    summary: 'A job has ended',
-    description:
-      'Sent to the `webhook` of a job (docs/webhooks.md), at least once. Any answer from 200 to 299 within 15 s takes it; 410 refuses it for good; after others it is sent again.',
+    tags: [tag],
+    operationId,
+    summary: `A ${what} has ended`,
+    description: `Sent to the \`webhook\` of a ${what} (docs/webhooks.md), at least once. Any answer from 200 to 299 within 15 s takes it; 410 refuses it for good; after others it is sent again.`,
     security: [],
     parameters: Object.entries(jobWebhook.webhookHeaders).map(([name, description]) => ({
       name,
@@ -76,11 +77,11 @@ const JOB_WEBHOOK = {
     })),
     requestBody: {
       required: true,
-      content: { 'application/json': { schema: { $ref: '#/components/schemas/JobWebhook' } } }
+      content: { 'application/json': { schema: { $ref: `#/components/schemas/${body}` } } }
     },
     responses: { '2XX': { description: 'It is taken.' }, '410': { description: 'It is not sent again.' } }
   }
-}
+})
 
 /**
  * Serves an OpenAPI 3.1 document of all routes registered after it at /openapi.json, and a page to read it at /docs.
@@ -109,7 +110,10 @@ export const openApiPlugin = fp<{ service: ImageService }>(
           }
         },
         security: [{}, { key: [] }],
-        webhooks: { job: JOB_WEBHOOK },
+        webhooks: {
+          job: webhook('jobs', 'jobEnded', 'job', 'JobWebhook'),
+          batch: webhook('openai', 'batchEnded', 'batch', 'BatchWebhook')
+        },
         tags: [
           { name: 'images', description: 'Making images' },
           { name: 'jobs', description: 'Images that are made later, and kept' },

@@ -1,6 +1,7 @@
 import { Type, type Static } from 'typebox'
 import { maybe, oneOf } from './maybe.js'
 import { ref } from './ref.js'
+import { MAX_WEBHOOK_URL } from '../webhooks/hosts.js'
 
 /** Most seconds of `expires_after`, as in OpenAI's API: 30 days. */
 const MOST_SECONDS = 2_592_000
@@ -100,6 +101,12 @@ export const OpenAiBatchRequest = Type.Object(
         },
         { description: `For how long the results are kept. ${EXPIRY}` }
       )
+    ),
+    webhook: Type.Optional(
+      Type.String({
+        maxLength: MAX_WEBHOOK_URL,
+        description: 'The https:// address that gets a signed POST when the batch has ended (docs/webhooks.md).'
+      })
     )
   },
   { $id: 'OpenAiBatchRequest' }

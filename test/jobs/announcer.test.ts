@@ -39,7 +39,8 @@ function announcer(store: JobStore, options: Partial<AnnouncerOptions> = {}, tim
     store,
     rules: { allows: () => true, secretsOf: () => parseSecrets(secretOf(1)) },
     sender: new WebhookSender({ networks: parseNetworks('127.0.0.0/8'), version: '0', timeout }),
-    bodyOf: async ({ id }, { status: end }) => JSON.stringify({ id, end }),
+    bodyOf: async ({ kind, name: { id }, state }) =>
+      JSON.stringify({ id, end: kind === 'job' ? state.status : state.doc }),
     log: pino({ level: 'debug' }, { write: (line: string) => void lines.push(JSON.parse(line) as Line) }),
     observer: { announced: (outcome) => outcomes.push(outcome) },
     delays: [20, 20, 20],

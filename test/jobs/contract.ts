@@ -1,16 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type {
-  Busy,
-  Claim,
-  JobBounds,
-  JobFiles,
-  JobName,
-  JobStore,
-  JobWebhook,
-  NewJob,
-  Telling
-} from '../../src/jobs/store.js'
+import type { Claim, JobBounds, JobFiles, JobName, JobStore, NewJob } from '../../src/jobs/store.js'
+import type { Busy, Telling, Webhook } from '../../src/jobs/webhooks.js'
 import { BATCH_WEIGHT } from '../../src/jobs/store.js'
 import { until } from '../support/wait.js'
 
@@ -61,8 +52,12 @@ const LEASE = 60_000
 const NOBODY: Busy = { scopes: [], hosts: [] }
 let tellings = 0
 
-const hook = (id: string, host = 'a.example'): JobWebhook => ({ id: `msg-${id}`, url: `https://${host}/x?ü="`, host })
-const tell = (store: JobStore, lease = LEASE, busy = NOBODY): Promise<Telling | undefined> =>
+export const hook = (id: string, host = 'a.example'): Webhook => ({
+  id: `msg-${id}`,
+  url: `https://${host}/x?ü="`,
+  host
+})
+export const tell = (store: JobStore, lease = LEASE, busy = NOBODY): Promise<Telling | undefined> =>
   store.webhooks.claim(`t${(tellings += 1)}`, lease, busy)
 
 /** What every job store does. */
@@ -457,7 +452,7 @@ export function contract(open: OpenStore): void {
   describe('the end of a job with a webhook', () => {
     const submitted = (store: JobStore, id: string, { scope = '', host = 'a.example', timeout = 60_000 } = {}) =>
       store.submit(job(id, { scope, timeout, webhook: hook(id, host) }))
-    const told = (telling: Telling | undefined) => telling && [telling.name.id, telling.state.status]
+    const told = (telling: Telling | undefined) => telling?.kind === 'job' && [telling.name.id, telling.state.status]
 
     it.each<[string, (store: JobStore, claim: Claim) => Promise<unknown>, string, string]>([
       ['that is made', (store, claim) => store.end(claim, 'succeeded', '{"made":1}'), 'succeeded', '{"made":1}'],
@@ -470,7 +465,13 @@ export function contract(open: OpenStore): void {
       expect(await tell(store)).toBeUndefined()
       await end(store, claim)
       const telling = await tell(store)
-      expect(telling).toMatchObject({ name: name('a'), webhook: hook('a'), failures: 0, state: { status, outcome } })
+      expect(telling).toMatchObject({
+        kind: 'job',
+        name: name('a'),
+        webhook: hook('a'),
+        failures: 0,
+        state: { status, outcome }
+      })
       expect(telling!.state).toEqual(await store.find(name('a')))
       expect(telling!.remaining).toBeGreaterThan(BOUNDS.keep / 2)
       expect(telling!.remaining).toBeLessThanOrEqual(BOUNDS.keep)

@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest'
+import type { JobStore } from '../../src/jobs/store.js'
+import type { Telling } from '../../src/jobs/webhooks.js'
 import { MOST_OPEN, type NewRecord, type RecordKind, type RecordName } from '../../src/jobs/records.js'
 import { until } from '../support/wait.js'
-import { job, type OpenStore } from './contract.js'
+import { hook, job, type OpenStore, tell } from './contract.js'
 
 const OUTCOMES = { crashed: '{}', expired: '{}' }
 
@@ -218,6 +220,88 @@ export function recordContract(openStore: OpenStore): void {
       const claim = (await records.claim([]))!
       await records.update(claim, '{}', 1000)
       expect((await records.create(open('more', 'k'))).fresh).toBe(true)
+    })
+  })
+
+  describe('the end of a record with a webhook', () => {
+    /** Opens a record that somebody has claimed. */
+    const working = async ({ records }: JobStore, id: string, { scope = '', host = 'a.example' } = {}) => {
+      await records.create({ ...open(id, scope), webhook: hook(id, host) })
+      return (await records.claim([]))!
+    }
+    const waiting = async (store: JobStore) => {
+      await store.tend(OUTCOMES)
+      return store.webhooks.waiting
+    }
+
+    it('is to be told once it is written, and not before, whoever wrote it', async () => {
+      const store = await openStore()
+      const claim = await working(store, 'a')
+      await store.records.create({ ...open('a'), webhook: hook('another') })
+      await store.records.update(claim, '{"goes":"on"}')
+      expect([await tell(store), await waiting(store)]).toEqual([undefined, 0])
+      await store.records.update(claim, '{"end":"ü"}', 60_000)
+      // Whoever wrote it is never heard of again.
+      const telling = (await tell(store, 50))!
+      expect(telling).toMatchObject({ kind: 'record', name: claim.name, webhook: hook('a'), failures: 0 })
+      expect(telling.state).toEqual(await store.records.find(claim.name))
+      expect(telling.state).toMatchObject({ doc: '{"end":"ü"}' })
+      expect(telling.remaining).toBeGreaterThan(30_000)
+      expect(telling.remaining).toBeLessThanOrEqual(60_000)
+      expect([await tell(store), await waiting(store)]).toEqual([undefined, 1])
+      let second: Telling | undefined
+      await until('the lease has ended', async () => (second = await tell(store)) !== undefined)
+      await store.webhooks.settle(telling, undefined, 0)
+      await store.webhooks.settle(second!, 0, 2)
+      expect(await tell(store)).toMatchObject({ failures: 2, webhook: hook('a') })
+    })
+
+    it('is gone when it is settled, and with its record', async () => {
+      const store = await openStore()
+      await store.records.update(await working(store, 'told'), '{}', 60_000)
+      await store.webhooks.settle((await tell(store))!, undefined, 0)
+      expect([await tell(store), await waiting(store)]).toEqual([undefined, 0])
+      await store.records.update(await working(store, 'gone'), '{}', 30)
+      const late = (await tell(store))!
+      await until('it is forgotten', async () => (await waiting(store)) === 0)
+      await store.webhooks.settle(late, 0, 1)
+      expect([await tell(store), await waiting(store)]).toEqual([undefined, 0])
+      await store.records.remove(name('told', '', 'batch'))
+      await store.tend(OUTCOMES)
+      expect(store.counts.bytes).toBe(0)
+    })
+
+    it('waits for busy scopes and hosts, beside the ends of jobs', async () => {
+      const store = await openStore()
+      for (const [id, where] of [
+        ['1', { host: 'slow' }],
+        ['2', { scope: 'k', host: 'quick' }],
+        ['3', { scope: 'l', host: 'quick' }]
+      ] as const)
+        await store.records.update(await working(store, id, where), '{}', 60_000)
+      await store.submit(job('4', { webhook: hook('4', 'quick') }))
+      await store.cancel({ scope: '', id: '4' }, '{}')
+      const busy = { scopes: ['k'], hosts: [{ scope: '', host: 'slow' }] }
+      const got = [await tell(store, 60_000, busy), await tell(store, 60_000, busy), await tell(store, 60_000, busy)]
+      expect(got.map((telling) => telling?.name.id).toSorted()).toEqual(['3', '4', undefined])
+      const rest = [await tell(store), await tell(store), await tell(store)]
+      expect(rest.map((telling) => telling?.name.id).toSorted()).toEqual(['1', '2', undefined])
+    })
+
+    it('takes what its address takes', async () => {
+      const store = await openStore()
+      const bytes = async () => {
+        await store.tend(OUTCOMES)
+        return store.counts.bytes
+      }
+      await store.records.create({ ...open('a'), doc: '' })
+      const without = await bytes()
+      await store.records.create({ ...open('b'), doc: '', webhook: hook('b') })
+      const more = (await bytes()) - 2 * without
+      expect(more).toBe(Buffer.byteLength(JSON.stringify(hook('b'))))
+      for (let claim = await store.records.claim([]); claim !== undefined; claim = await store.records.claim([]))
+        await store.records.update(claim, '', 60_000)
+      expect(await bytes()).toBe(2 * without + more)
     })
   })
 

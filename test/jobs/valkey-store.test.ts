@@ -4,12 +4,13 @@ import { once } from 'node:events'
 import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { DELETE_AGAIN_MS, type JobBounds, SETTLE_MS } from '../../src/jobs/store.js'
+import type { Telling } from '../../src/jobs/webhooks.js'
 import { ValkeyJobStore } from '../../src/jobs/valkey/store.js'
 import { parseValkeyAddress } from '../../src/valkey-address.js'
 import { certificate } from '../support/certificate.js'
 import { startValkey, type ValkeyServer } from '../support/valkey.mjs'
 import { until } from '../support/wait.js'
-import { BOUNDS, contract, job, type OpenStore } from './contract.js'
+import { BOUNDS, contract, hook, job, type OpenStore, tell } from './contract.js'
 import { recordContract } from './record-contract.js'
 
 const INSTALL_MS = 300_000
@@ -147,6 +148,25 @@ describe('the store in Valkey', () => {
       return own.filter((line) => line.includes('other RESULTS')).length
     }
     expect([await warnings('one'), await warnings('one'), await warnings(undefined)]).toEqual([0, 0, 1])
+  })
+
+  it('tells other ends though an older gateway has forgotten a batch whose end waits', async () => {
+    const other = await own()
+    const store = await opened(other.url)
+    for (const id of ['a', 'b']) {
+      const record = { kind: 'batch', scope: '', id } as const
+      await store.records.create({ name: record, doc: '{}', ttl: 60_000, as: 'open', webhook: hook(id) })
+      await store.records.update((await store.records.claim([]))!, '{}', 60_000)
+      // It does not know of webhooks of batches.
+      if (id === 'a') await other.send('DEL', `easel:{jobs}:rec:batch//a`)
+    }
+    let telling: Telling | undefined
+    await until('the other is told', async () => (telling = await tell(store)) !== undefined)
+    expect(telling).toMatchObject({ kind: 'record', webhook: hook('b') })
+    await store.webhooks.settle(telling!, undefined, 0)
+    await store.tend(OUTCOMES)
+    expect(store.webhooks.waiting).toBe(0)
+    expect(await other.send('KEYS', 'easel:{jobs}:rec-hook*')).toEqual([])
   })
 
   it('survives a restart of the server, and blames no gateway for it', async () => {

@@ -1,9 +1,12 @@
 import { connect, type Socket } from 'node:net'
 import { once } from 'node:events'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import type { BatchWebhook } from '../../src/schemas/batch-webhook.js'
 import type { JobDocument } from '../../src/schemas/job.js'
 import { clientOf, create, ended, fileOf, lineOf, linesAt, numbered } from '../support/batches.js'
 import { readyAddress, startProcess } from '../support/process.js'
+import { secretOf, startReceiver } from '../support/receiver.js'
+import { eventsOf } from '../support/sending.js'
 import { metric, startReadyServer } from '../support/server.js'
 import { startValkey, type ValkeyServer } from '../support/valkey.mjs'
 import { until } from '../support/wait.js'
@@ -21,8 +24,12 @@ const metricAt = async (url: string, name: string) =>
   Number(new RegExp(`^${name} (.*)$`, 'm').exec(await (await fetch(`${url}/metrics`)).text())![1])
 
 describe('a batch', () => {
-  it('goes on at another gateway when its own is killed, and has each line once, with the same bytes', async () => {
+  it('goes on at another gateway when its own is killed, has each line once, with the same bytes, and one end that is told', async () => {
+    const receiver = await startReceiver()
     const env = {
+      WEBHOOK_HOSTS: receiver.url,
+      WEBHOOK_NETWORKS: '127.0.0.0/8',
+      WEBHOOK_SECRETS: secretOf(1),
       JOB_STORE: valkey.url,
       JOB_CLAIM_TIMEOUT: '2',
       ENGINE: 'fake',
@@ -33,7 +40,7 @@ describe('a batch', () => {
     const urls = await Promise.all(gateways.map((gateway) => readyAddress(gateway)))
     const working = () => Promise.all(urls.map((url) => metricAt(url, 'easel_batches_working')))
     const lines = numbered(400, { num_inference_steps: 20, guidance_scale: 1 })
-    const { id } = await create(clientOf({ url: urls[0]! }), lines)
+    const { id } = await create(clientOf({ url: urls[0]! }), lines, { webhook: receiver.url } as object)
     let owner = -1
     await until('a gateway has it', async () => (owner = (await working()).indexOf(1)) !== -1)
     const client = clientOf({ url: urls[1 - owner]! })
@@ -44,6 +51,10 @@ describe('a batch', () => {
     expect((await counts()).completed).toBeLessThan(400)
     const batch = await ended(client, id)
     expect(batch).toMatchObject({ status: 'completed', request_counts: { total: 400, completed: 400, failed: 0 } })
+    await until('its end is told', () => receiver.got.length > 0)
+    const [event] = eventsOf<BatchWebhook>(receiver, secretOf(1))
+    expect(event).toMatchObject({ type: 'batch.completed', data: { id, request_counts: { completed: 400 } } })
+    expect(receiver.got).toHaveLength(1)
     const output = await linesAt(client, batch.output_file_id)
     expect(output.map(({ custom_id }) => custom_id)).toEqual(
       lines.map((line) => (line as { custom_id: string }).custom_id)

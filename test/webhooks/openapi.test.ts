@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
 import { expect, it, onTestFinished } from 'vitest'
+import { clientOf, create, lineOf } from '../support/batches.js'
 import { type Received, type Receiver, startReceiver } from '../support/receiver.js'
 import { eventsOf, putJob, sending } from '../support/sending.js'
 import type { RunningServer } from '../support/server.js'
@@ -72,8 +73,9 @@ it('the document has each webhook with its types, its body and the headers of St
   const server = await sending([await startReceiver()])
   for (const path of ['/openapi.json', '/docs/json']) {
     const document = await documentOf(server, path)
-    expect(Object.keys(document.webhooks)).toEqual(['job'])
+    expect(Object.keys(document.webhooks)).toEqual(['job', 'batch'])
     expect(typesOf(document, 'job')).toEqual(['job.succeeded', 'job.failed', 'job.cancelled', 'job.expired'])
+    expect(typesOf(document, 'batch')).toEqual(['batch.completed', 'batch.failed', 'batch.cancelled', 'batch.expired'])
     for (const { post } of Object.values(document.webhooks)) {
       expect(post.parameters.map(({ name }) => name).toSorted()).toEqual(HEADERS)
       for (const parameter of post.parameters)
@@ -106,4 +108,22 @@ it('what is sent of a job is what the document says, whichever end it has', asyn
   const types = eventsOf<{ type: string }>(receiver).map(({ type }) => type)
   expect(types.toSorted()).toEqual(typesOf(document, 'job').toSorted())
   expectAsDescribed(document, 'job', receiver)
+})
+
+it('what is sent of a batch is what the document says, whichever end it has', async () => {
+  const receiver = await startReceiver()
+  const webhook = receiver.url
+  const server = await sending([receiver], { JOB_TIMEOUT: '3', WORKER_ARGS: '--fake-step-ms 10' })
+  const client = clientOf(server)
+  const slow = [lineOf('slow', { num_inference_steps: 1000, guidance_scale: 1 })]
+  await create(client, slow, { webhook } as object)
+  const { id } = await create(client, slow, { webhook, metadata: { order: '17' } } as object)
+  await create(client, [lineOf('quick')], { webhook } as object)
+  await create(client, [lineOf('wrong', { n: 0 })], { webhook } as object)
+  await client.batches.cancel(id)
+  await until('all are told', () => receiver.got.length === 4)
+  const document = await documentOf(server)
+  const types = eventsOf<{ type: string }>(receiver).map(({ type }) => type)
+  expect(types.toSorted()).toEqual(typesOf(document, 'batch').toSorted())
+  expectAsDescribed(document, 'batch', receiver)
 })

@@ -1,5 +1,10 @@
 import { PART_BYTES, RECORD_BYTES } from '../records.js'
+import { hooksOf } from './hooks.js'
 import { always, unlessFull } from './prelude.js'
+
+/** What the keys begin with of records whose end is to be told (`hooks.ts`). Not that of jobs, which older gateways look for. */
+export const RECORD_HOOK = 'rec-hook'
+const HOOKS = hooksOf('rec', RECORD_HOOK)
 
 /**
  * The operations on records as Valkey scripts. KEYS[1] is the prefix of all keys:
@@ -9,6 +14,7 @@ import { always, unlessFull } from './prelude.js'
  * - `open` a sorted set of the names that somebody has to work on, by the end of the claim
  * - `scope:open` how many of them each scope has
  * - `due` a sorted set of all names by their expiry
+ * - `rec-hook:SCOPE|HOST`, `rec-hooks:SCOPE`, `rec-hooks` and `rec-hooked` have those whose end is to be told
  * - `bytes`, `scope:bytes` what jobs and records take, in all and by scope
  */
 const FUNCTIONS = `
@@ -17,8 +23,8 @@ local function dat(name) return P .. 'dat:' .. name end
 local function get(name, ...) return unpack(call('HMGET', rec(name), ...)) end
 local function count(name, bytes) charge(rec(name), bytes) end
 local function size(name)
-  local doc, parts = get(name, 'doc', 'parts')
-  return ${RECORD_BYTES} + #doc + tonumber(parts)
+  local doc, parts, hook = get(name, 'doc', 'parts', 'hook')
+  return ${RECORD_BYTES} + #doc + tonumber(parts) + #(hook or '')
 end
 local function full(scope, more, most, scope_most)
   local used = tonumber(call('GET', P .. 'bytes') or '0')
@@ -40,8 +46,9 @@ local function close(name)
   local scope = get(name, 'scope')
   if call('HINCRBY', P .. 'scope:open', scope, -1) == 0 then call('HDEL', P .. 'scope:open', scope) end
 end
-local function drop(name)
+${HOOKS.functions}local function drop(name)
   close(name)
+  tell_at(name)
   count(name, 0)
   call('ZREM', P .. 'recs:' .. (get(name, 'list')), name)
   call('ZREM', P .. 'due', name)
@@ -57,9 +64,9 @@ const ALWAYS = always(FUNCTIONS)
 const UNLESS_FULL = unlessFull(FUNCTIONS)
 
 const CREATE = `
-local name, scope, list, doc, ttl, as, most, scope_most, most_open = unpack(ARGV)
+local name, scope, list, doc, ttl, as, most, scope_most, most_open, webhook, host = unpack(ARGV)
 if call('EXISTS', rec(name)) == 1 then return {'known', state(name)} end
-local bytes = ${RECORD_BYTES} + #doc
+local bytes = ${RECORD_BYTES} + #doc + #webhook
 if most ~= '' and full(scope, bytes, most, scope_most) then return {'full', {}} end
 if as == 'open' then
   if tonumber(call('HGET', P .. 'scope:open', scope) or '0') >= tonumber(most_open) then return {'many', {}} end
@@ -69,6 +76,7 @@ end
 local time = now()
 call('HSET', rec(name), 'scope', scope, 'list', list, 'doc', doc, 'made', int(time), 'att', '0', 'parts', '0',
   'bytes', '0')
+if webhook ~= '' then call('HSET', rec(name), 'hook', webhook, 'host', host) end
 count(name, bytes)
 expire(name, time, ttl)
 if as ~= 'hidden' then show(name) end
@@ -76,7 +84,7 @@ return {'new', state(name)}`
 
 /** The scripts by the names of their commands. */
 export const RECORD_SCRIPTS = {
-  /** name scope list doc ttl as bytes bytes open */
+  /** name scope list doc ttl as bytes bytes open webhook host */
   easelRecordCreate: UNLESS_FULL + CREATE,
   /** The same, whatever the server holds already. */
   easelRecordPut: ALWAYS + CREATE,
@@ -169,8 +177,10 @@ call('HSET', rec(name), 'doc', doc)
 count(name, size(name))
 if closed == '' then call('ZADD', P .. 'open', int(now() + lease), name)
 else
+  local time = now()
   close(name)
-  expire(name, now(), closed)
+  expire(name, time, closed)
+  tell_at(name, time)
 end
 return state(name)`,
 
@@ -180,6 +190,12 @@ if held(ARGV[1], ARGV[2]) then
   call('HINCRBY', rec(ARGV[1]), 'att', 1)
   call('ZADD', P .. 'open', 0, ARGV[1])
 end`,
+
+  /** token lease busy(JSON) */
+  easelRecordTell: ALWAYS + HOOKS.tell("get(name, 'due') - time"),
+
+  /** name token again failures; again is empty for never */
+  easelRecordTold: ALWAYS + HOOKS.told,
 
   /** most */
   easelRecordTend: `${ALWAYS}

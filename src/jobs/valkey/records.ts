@@ -14,6 +14,7 @@ import {
   type RecordState
 } from '../records.js'
 import { type JobBounds, shareOf } from '../store.js'
+import { webhookText } from '../webhooks.js'
 import type { ValkeyConnection } from './connection.js'
 
 /** In the order of `state` in the scripts. */
@@ -41,7 +42,7 @@ export class ValkeyRecords implements Records {
   }
 
   async create(record: NewRecord): Promise<{ state: RecordState; fresh: boolean }> {
-    const { name, doc, ttl, as, always = false } = record
+    const { name, doc, ttl, as, always = false, webhook } = record
     const { scope } = name
     const { bytes } = this.#bounds
     const [result, fields] = (await this.#connection.script(
@@ -53,7 +54,9 @@ export class ValkeyRecords implements Records {
       Math.ceil(ttl),
       as,
       ...(always ? ['', ''] : [bytes, shareOf(bytes, scope)]),
-      MOST_OPEN
+      MOST_OPEN,
+      webhookText(webhook),
+      webhook?.host ?? ''
     )) as [string, Fields]
     if (result === 'full') throw jobsFull('bytes', scope)
     if (result === 'many') throw tooManyOpen()
@@ -149,7 +152,7 @@ export class ValkeyRecords implements Records {
   }
 }
 
-function keyOf({ kind, scope, id }: RecordName): string {
+export function keyOf({ kind, scope, id }: RecordName): string {
   return `${listOf(kind, scope)}/${id}`
 }
 
@@ -158,12 +161,12 @@ function listOf(kind: RecordKind, scope: string): string {
 }
 
 /** Scopes have no slash. */
-function nameOf(key: string): RecordName {
+export function nameOf(key: string): RecordName {
   const [kind, scope, id] = key.split('/') as [RecordKind, string, string]
   return { kind, scope, id }
 }
 
-function stateOf(name: RecordName, [, doc, made, due, cancelled]: Fields): RecordState {
+export function stateOf(name: RecordName, [, doc, made, due, cancelled]: Fields): RecordState {
   return {
     name,
     doc: doc!,

@@ -1,6 +1,8 @@
 import { RECORD_BYTES } from '../records.js'
 import { SETTLE_MS } from '../store.js'
+import { hooksOf } from './hooks.js'
 import { always, unlessFull } from './prelude.js'
+import { RECORD_HOOK } from './record-scripts.js'
 
 /**
  * The job store's operations as Valkey scripts. Each is atomic. KEYS[1] is the prefix of all keys:
@@ -11,8 +13,7 @@ import { always, unlessFull } from './prelude.js'
  * - `flow:MODEL|CLASS|SCOPE` a list of the names that wait
  * - `flows:MODEL` a sorted set of the flows by virtual time, `clock:MODEL` that of the last claim
  * - `running`, `deadline`, `ended` sorted sets of names, by the end of the lease, the deadline and the end (or `till`), in ms
- * - `hook:SCOPE|HOST` a sorted set of the ended jobs whose end is to be told there, by when that is due, `hooks:SCOPE` one of
- *   the hosts by when their first is, `hooks` one of the scopes, and `hooked` a set of all these jobs
+ * - `hook:SCOPE|HOST`, `hooks:SCOPE`, `hooks` and `hooked` have the jobs whose end is to be told (`hooks.ts`)
  * - `bytes`, `scope:jobs`, `scope:bytes` what jobs take, in all and by scope
  * - `left:PLACE` a sorted set of files outside that no job has any more, as JSON, by when somebody may delete them, in ms
  * - `results` the place in which the gateway that came last keeps files
@@ -22,6 +23,8 @@ import { always, unlessFull } from './prelude.js'
  *
  * The server's clock decides: gateways' clocks may differ.
  */
+const HOOKS = hooksOf('job', 'hook')
+
 const FUNCTIONS = `
 local RECORD = ${RECORD_BYTES}
 local SETTLE = ${SETTLE_MS}
@@ -47,24 +50,7 @@ local function drop_flow(model, flow)
   call('ZREM', P .. 'flows:' .. model, flow)
   if call('EXISTS', P .. 'flows:' .. model) == 0 then call('DEL', P .. 'clock:' .. model) end
 end
-local function first(set) return call('ZRANGE', set, 0, 0, 'WITHSCORES') end
-local function tell_at(name, time)
-  local scope, host = get(name, 'scope', 'host')
-  if not host then return end
-  local of_host, of_scope = P .. 'hook:' .. scope .. '|' .. host, P .. 'hooks:' .. scope
-  if time then
-    call('ZADD', of_host, int(time), name)
-    call('SADD', P .. 'hooked', name)
-  else
-    call('ZREM', of_host, name)
-    call('SREM', P .. 'hooked', name)
-  end
-  local due = first(of_host)[2]
-  if due then call('ZADD', of_scope, due, host) else call('ZREM', of_scope, host) end
-  due = first(of_scope)[2]
-  if due then call('ZADD', P .. 'hooks', due, scope) else call('ZREM', P .. 'hooks', scope) end
-end
--- A place that no gateway has any more keeps its list for a week.
+${HOOKS.functions}-- A place that no gateway has any more keeps its list for a week.
 local function add_left(at, files, after)
   call('ZADD', P .. 'left:' .. at, int(now() + after), files)
   call('PEXPIRE', P .. 'left:' .. at, 604800000)
@@ -306,35 +292,11 @@ if not status or not ended(status) then return 0 end
 forget(ARGV[1])
 return 1`,
 
-  /** token lease keep busy(JSON) */
-  easelTell: `${ALWAYS}
-local token, lease, keep, busy = ARGV[1], ARGV[2], ARGV[3], cjson.decode(ARGV[4])
-local scopes, hosts, time = {}, {}, int(now())
-for _, scope in ipairs(busy.scopes) do scopes[scope] = true end
-for _, one in ipairs(busy.hosts) do hosts[one.scope .. '|' .. one.host] = true end
-for _, scope in ipairs(call('ZRANGE', P .. 'hooks', '-inf', time, 'BYSCORE')) do
-  local due = scopes[scope] and {} or
-    call('ZRANGE', P .. 'hooks:' .. scope, '-inf', time, 'BYSCORE', 'LIMIT', 0, #busy.hosts + 1)
-  for _, host in ipairs(due) do
-    if not hosts[scope .. '|' .. host] then
-      local name = first(P .. 'hook:' .. scope .. '|' .. host)[1]
-      call('HSET', job(name), 'tok', token)
-      tell_at(name, time + lease)
-      local hook, failures, ended_at = get(name, 'hook', 'hf', 'end')
-      return {name, hook, failures or '0', int(ended_at + keep - time), state(name)}
-    end
-  end
-end
-return false`,
+  /** token lease busy(JSON) keep */
+  easelTell: ALWAYS + HOOKS.tell("get(name, 'end') + keep - time"),
 
   /** name token again failures; again is empty for never */
-  easelTold: `${ALWAYS}
-local name = ARGV[1]
-if get(name, 'tok') ~= ARGV[2] then return end
-call('HDEL', job(name), 'tok')
-if ARGV[3] == '' then return tell_at(name) end
-call('HSET', job(name), 'hf', ARGV[4])
-tell_at(name, now() + ARGV[3])`,
+  easelTold: ALWAYS + HOOKS.told,
 
   /** till name... */
   easelRetain: `${ALWAYS}
@@ -413,5 +375,5 @@ for _, name in ipairs(call('ZRANGE', P .. 'ended', '-inf', int(time - keep), 'BY
 end
 local running = call('ZCARD', P .. 'running')
 return {call('ZCARD', P .. 'deadline') - running, running, call('ZCARD', P .. 'ended'), call('GET', P .. 'bytes') or '0',
-  call('SCARD', P .. 'hooked')}`
+  call('SCARD', P .. 'hooked') + call('SCARD', P .. '${RECORD_HOOK}ed')}`
 } as const

@@ -24,9 +24,9 @@ import {
   MOST_LEFT_OVER,
   type NewJob,
   NO_JOBS,
-  shareOf,
-  webhookText
+  shareOf
 } from '../store.js'
+import { webhookText } from '../webhooks.js'
 import type { ValkeyAddress } from '../../valkey-address.js'
 import { ValkeyConnection } from './connection.js'
 import { FIELDS, keyOf, nameOf, stateOf } from './record.js'

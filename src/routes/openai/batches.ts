@@ -1,6 +1,5 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import type { Batch } from '../../batches/batch.js'
 import type { Batches } from '../../batches/batches.js'
 import { EaselError } from '../../errors.js'
 import { excerpt } from '../../excerpt.js'
@@ -18,8 +17,9 @@ import { ref } from '../../schemas/ref.js'
 import { success } from '../../schemas/success.js'
 import { fingerprintOf } from '../../service/idempotency.js'
 import { rightsOf, scopeOf } from '../caller.js'
+import { batchObject } from './batch-object.js'
 import { openAiFailures } from './errors.js'
-import { listOf, secondsOf } from './list.js'
+import { listOf } from './list.js'
 import { ignoreBodies } from '../without-body.js'
 
 export interface BatchParts {
@@ -72,6 +72,7 @@ export const openAiBatchRoutes: FastifyPluginAsyncTypebox<BatchParts> = async (a
             'INVALID_REQUEST',
             'LIMIT_EXCEEDED',
             'UNAUTHORIZED',
+            'WEBHOOK_NOT_ALLOWED',
             'NOT_FOUND',
             'REQUEST_TIMEOUT',
             'BODY_TOO_LARGE',
@@ -87,20 +88,23 @@ export const openAiBatchRoutes: FastifyPluginAsyncTypebox<BatchParts> = async (a
     },
     async (request, reply) => {
       const { body } = request
-      const { input_file_id: input, endpoint, completion_window: window, metadata = null } = body
+      const { webhook, ...same } = body
+      const { input_file_id: input, endpoint, completion_window: window, metadata = null } = same
       if (endpoint !== batchEndpoint) throw wrongEndpoint(endpoint, batchEndpoint)
       const { batch, fresh } = await batches.create(scopeOf(request), {
         input,
         endpoint,
         window,
         metadata,
-        resultTtl: body.output_expires_after == null ? undefined : body.output_expires_after.seconds * 1000,
+        resultTtl: same.output_expires_after == null ? undefined : same.output_expires_after.seconds * 1000,
+        webhook,
         key: request.headers['idempotency-key'],
-        fingerprint: fingerprintOf(body),
+        // As of jobs, it decides nothing of what is made.
+        fingerprint: fingerprintOf(same),
         caller: rightsOf(request)
       })
       if (!fresh) reply.header('idempotent-replayed', 'true')
-      return shown(batch)
+      return batchObject(batch)
     }
   )
 
@@ -125,7 +129,7 @@ export const openAiBatchRoutes: FastifyPluginAsyncTypebox<BatchParts> = async (a
         after,
         Math.min(Number(limit), MOST_BATCHES)
       )
-      return listOf(found.map(shown), more)
+      return listOf(found.map(batchObject), more)
     }
   )
 
@@ -143,7 +147,7 @@ export const openAiBatchRoutes: FastifyPluginAsyncTypebox<BatchParts> = async (a
         }
       }
     },
-    async (request) => shown(await batches.get(scopeOf(request), request.params.id))
+    async (request) => batchObject(await batches.get(scopeOf(request), request.params.id))
   )
 
   await app.register(async (scope) => {
@@ -169,7 +173,7 @@ export const openAiBatchRoutes: FastifyPluginAsyncTypebox<BatchParts> = async (a
       },
       async (request) => {
         const { id } = request.params as { id: string }
-        return shown(await batches.cancel(scopeOf(request), id))
+        return batchObject(await batches.cancel(scopeOf(request), id))
       }
     )
   })
@@ -185,33 +189,4 @@ function wrongEndpoint(endpoint: string, only: string): EaselError {
     `endpoint must be ${only}, not ${JSON.stringify(excerpt(endpoint))}: ${why}`,
     { field: 'endpoint' }
   )
-}
-
-function shown({ name, doc, createdAt, cancelledAt }: Batch): OpenAiBatch {
-  const { times, end, errors } = doc
-  const timeOf = (ms: number | undefined) => (ms === undefined ? null : secondsOf(ms))
-  // Its end may have been asked for when all lines had ended.
-  const cancelling = cancelledAt !== undefined && (end === undefined || end === 'cancelled') && doc.status !== 'failed'
-  return {
-    id: name.id,
-    object: 'batch',
-    endpoint: doc.endpoint,
-    errors: errors.length === 0 ? null : { object: 'list', data: [...errors] },
-    input_file_id: doc.input,
-    completion_window: doc.window,
-    status: cancelling && doc.status !== 'cancelled' ? 'cancelling' : doc.status,
-    output_file_id: doc.output ?? null,
-    error_file_id: doc.error ?? null,
-    created_at: secondsOf(createdAt),
-    in_progress_at: timeOf(times.in_progress),
-    expires_at: secondsOf(doc.deadline),
-    finalizing_at: timeOf(times.finalizing),
-    completed_at: timeOf(times.completed),
-    failed_at: timeOf(times.failed),
-    expired_at: timeOf(times.expired),
-    cancelling_at: cancelling ? secondsOf(cancelledAt) : null,
-    cancelled_at: timeOf(times.cancelled),
-    request_counts: { total: doc.total, completed: doc.completed, failed: doc.failed },
-    metadata: doc.metadata === null ? null : { ...doc.metadata }
-  }
 }
