@@ -95,7 +95,7 @@ export function createMetrics(): Metrics {
   const replays = counter('easel_replays_total', 'Requests sent to a worker again.')
   const handovers = counter(
     'easel_handovers_total',
-    'Unfinished images that leaving workers gave back, by how that ended: continued, refused, crashed, no_worker, full, ended.',
+    'Unfinished images that leaving workers gave back, by how that ended: continued, refused, crashed, no_worker, full, stored, ended.',
     ['outcome']
   )
   const lost = counter('easel_workers_lost_total', 'Connections to workers that ended.', ['worker', 'cause'])

@@ -94,6 +94,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
   const tokenizers = await tokenizersOf(options)
   const metrics = createMetrics()
   const memory = new MemoryBudget(options.memoryBudget)
+  const holdStates = (bytes: number) => memory.tryHold('states', bytes)
   const processes = workerProcesses(options)
   const maxFiles = fileRoom(MAX_FILES)
   const reserve =
@@ -118,7 +119,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
       tokenizers: tokenizers[index]!.tokenizers.map(({ digest }) => digest),
       check: (model) => problemWithDefaults(model, options.defaults, tokenizers[index]!)
     })),
-    holdStates: (bytes) => memory.tryHold('states', bytes),
+    holdStates,
     log,
     observer: metrics.observer
   })
@@ -214,6 +215,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
     uploads,
     owner: randomUUID(),
     withRecipe: options.embedRecipe,
+    holdStates,
     log,
     observer
   })

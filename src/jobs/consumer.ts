@@ -3,10 +3,12 @@ import { EaselError, type ErrorCode } from '../errors.js'
 import type { GenerateRequest } from '../schemas/generate.js'
 import type { Caller } from '../service/caller.js'
 import { toEaselError } from '../service/failures.js'
+import type { Prepared } from '../service/preparer.js'
 import { picturesOf } from '../service/request-pictures.js'
 import type { Run } from '../service/run.js'
 import type { ImageService, Submitted } from '../service/service.js'
 import type { UploadStore } from '../uploads/store.js'
+import { type HalfDoneOptions, readHalfDone } from './half-done.js'
 import type { Places } from './places.js'
 import { followProgress } from './progress.js'
 import type { Claim, JobEnd } from './store.js'
@@ -14,7 +16,7 @@ import { failureOf, type Submission } from './submission.js'
 import { JobWriter, type Making, type WriterOptions } from './writer.js'
 import { Repeater } from '../repeater.js'
 
-export interface ConsumerOptions extends WriterOptions {
+export interface ConsumerOptions extends WriterOptions, HalfDoneOptions {
   service: ImageService
   places: Places
   uploads: UploadStore
@@ -141,7 +143,7 @@ export class JobConsumer {
 
   /** Begins a job. Returns once it is accepted or refused. */
   async #begin(claim: Claim): Promise<void> {
-    const making: Making = { claim, leave: new AbortController(), started: false, stuck: false }
+    const making: Making = { claim, leave: new AbortController(), started: false, stuck: false, left: [] }
     this.#making.add(making)
     try {
       const run = await this.#submit(making)
@@ -160,15 +162,28 @@ export class JobConsumer {
     return this.#options.places.during(request.model, caller, () => this.#submitAs(caller, request, making))
   }
 
-  async #submitAs(caller: Caller, request: GenerateRequest, { claim, leave }: Making): Promise<Submitted> {
+  async #submitAs(caller: Caller, request: GenerateRequest, making: Making): Promise<Submitted> {
+    const { claim } = making
+    const prepared = claim.pictures.length === 0 ? undefined : await this.#prepare(making, request, caller)
+    const from = await readHalfDone(claim, this.#options)
+    try {
+      return this.#options.service.submit(request, caller, prepared, {
+        from,
+        to: (images) => (making.left = images)
+      })
+    } catch (error) {
+      for (const { memory } of from) memory.release()
+      throw error
+    }
+  }
+
+  async #prepare({ claim, leave }: Making, request: GenerateRequest, caller: Caller): Promise<Prepared | undefined> {
     const { service, uploads: store } = this.#options
-    if (claim.pictures.length === 0) return service.submit(request, caller)
     const uploads = store.open()
     try {
       for (const { field, read } of claim.pictures) await uploads.take(field, once(read))
       const files = picturesOf(uploads, request)
-      const prepared = files && (await service.prepare(request, caller, files, leave.signal))
-      return service.submit(request, caller, prepared)
+      return files && (await service.prepare(request, caller, files, leave.signal))
     } finally {
       uploads.close()
     }
@@ -185,7 +200,7 @@ export class JobConsumer {
         this.#pausedUntil = performance.now() + AGAIN_MS
         setTimeout(() => this.wake(), AGAIN_MS).unref()
       }
-      return this.#writer.giveBack(making)
+      return this.#writer.giveBack(making, false)
     }
     await this.#writer.end(making, endOf(error), failureOf(error))
   }
@@ -213,9 +228,10 @@ export class JobConsumer {
       await this.#writer.save(making, run, finished)
     } catch (error) {
       const failure = toEaselError(error)
-      if (failure.code === 'DRAINING') await this.#writer.giveBack(making)
+      if (failure.code === 'DRAINING') await this.#writer.giveBack(making, true)
       else await this.#writer.end(making, endOf(failure), failureOf(failure))
     } finally {
+      for (const { end } of making.left) end(false)
       unfollow()
       detach()
       this.#making.delete(making)

@@ -79,6 +79,7 @@ export class MemoryJobStore implements JobStore {
   readonly kind = 'memory'
   readonly available = true
   readonly shared = undefined
+  readonly halves = undefined
   readonly bounds: JobBounds
   readonly images: JobImages
   readonly webhooks = new MemoryWebhooks()
@@ -208,7 +209,7 @@ export class MemoryJobStore implements JobStore {
     this.#count(job, bytesOf(job.job) + job.job.reserve)
     this.#changed(job)
     const { name, attempt, body, pictures, deadline } = job
-    return { name, attempt, body, pictures, remaining: deadline - Date.now() }
+    return { name, attempt, body, pictures, halfDone: [], remaining: deadline - Date.now() }
   }
 
   async renew(claims: readonly Claim[]): Promise<readonly Claim[]> {

@@ -80,8 +80,37 @@ export interface Claim {
   readonly attempt: number
   readonly body: string
   readonly pictures: readonly JobPicture[]
+  /** Images that whoever had the job before could not finish. */
+  readonly halfDone: readonly StoredHalf[]
   /** ms until its deadline. */
   readonly remaining: number
+}
+
+/** An image of a job that a gateway could not finish before it left. */
+export interface HalfDone {
+  /** JSON, for the gateway that goes on with it. */
+  readonly about: string
+  readonly bytes: Buffer
+}
+
+/** The same in its store. */
+export interface StoredHalf {
+  readonly about: string
+  /** Undefined if it is gone. */
+  readonly read: () => Promise<Buffer | undefined>
+}
+
+/**
+ * Keeps what gateways that leave could not finish, as part of their jobs' bytes. It goes to whoever claims the job next, and
+ * away when the job ends, when its next claim ends without blame and says so, or at once when that one is lost.
+ */
+export interface JobHalves {
+  /**
+   * @param first whether it takes the place of all that the job had before
+   * @returns false if the claim is lost
+   * @throws EaselError JOBS_FULL
+   */
+  save: (claim: Claim, half: HalfDone, first: boolean) => Promise<boolean>
 }
 
 export interface JobBounds {
@@ -137,6 +166,8 @@ export interface JobStore {
   readonly bounds: JobBounds
   readonly counts: JobCounts
   readonly images: JobImages
+  /** Undefined for a store that ends with its gateway. */
+  readonly halves: JobHalves | undefined
   readonly webhooks: Webhooks
   /** What is kept beside the jobs. */
   readonly records: Records
@@ -168,8 +199,12 @@ export interface JobStore {
   renew: (claims: readonly Claim[]) => Promise<readonly Claim[]>
   /** Says how far a job is. Does nothing if the claim is lost. */
   progress: (claim: Claim, progress: string) => Promise<void>
-  /** Returns a job to the front of its flow. Does nothing if the claim is lost. */
-  giveBack: (claim: Claim) => Promise<void>
+  /**
+   * Returns a job to the front of its flow. Does nothing if the claim is lost.
+   *
+   * @param withHalves whether its half-done images are still good
+   */
+  giveBack: (claim: Claim, withHalves: boolean) => Promise<void>
   /**
    * Ends a job. Only the first end counts.
    *

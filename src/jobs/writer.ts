@@ -3,7 +3,9 @@ import { EaselError, type ErrorCode } from '../errors.js'
 import type { Log } from '../logger.js'
 import { chipSecondsJson } from '../service/chip-seconds.js'
 import type { Finished, ImageFile, Run } from '../service/run.js'
+import type { LeftImage } from '../service/continuation.js'
 import type { JobFileStore } from './files.js'
+import { keepHalfDone } from './half-done.js'
 import type { Made, Outcome, Progress, Submission } from './submission.js'
 import type { Claim, JobEnd, JobFiles, JobStore } from './store.js'
 import { untilDone } from '../until-done.js'
@@ -37,6 +39,8 @@ export interface Making {
   started: boolean
   /** Whether it is made, and a store does not take it. */
   stuck: boolean
+  /** Its half-done images, when this gateway leaves. */
+  left: readonly LeftImage[]
 }
 
 /** Writes what became of claimed jobs: their progress, images and ends. */
@@ -124,7 +128,7 @@ export class JobWriter {
 
   /** Lets go of a job whose images could not be written: it is lost, or this gateway closes. */
   async #letGo(making: Making): Promise<void> {
-    if (this.#closing.aborted && !making.leave.signal.aborted) await this.giveBack(making)
+    if (this.#closing.aborted && !making.leave.signal.aborted) await this.giveBack(making, true)
     else this.#options.observer.jobLeft('lost')
   }
 
@@ -140,10 +144,15 @@ export class JobWriter {
     return written && ended
   }
 
-  /** Returns a job to the store, to be made later or elsewhere. */
-  async giveBack(making: Making): Promise<void> {
-    const { store, observer } = this.#options
-    await store.giveBack(making.claim).catch((error: unknown) => this.unlessAway(error))
+  /**
+   * Returns a job to the store, to be made later or elsewhere.
+   *
+   * @param begun whether it was: what it came with does not count any more then
+   */
+  async giveBack({ claim, left }: Making, begun: boolean): Promise<void> {
+    const { store, observer, log } = this.#options
+    const halves = begun ? await keepHalfDone(store.halves, claim, left, log) : true
+    await store.giveBack(claim, halves).catch((error: unknown) => this.unlessAway(error))
     observer.jobLeft('returned')
   }
 

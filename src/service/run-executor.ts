@@ -12,6 +12,7 @@ import { rgbOf, type Size } from '../pictures/pixels.js'
 import type { PictureReader } from '../pictures/reader.js'
 import { unlessAborted } from '../unless-aborted.js'
 import type { Timings } from '../workers/protocol.js'
+import type { Continuation } from './continuation.js'
 import { type Decided, recipeOf } from './decisions.js'
 import type { Overlay } from './preparer.js'
 import type { ImageFile, Run, RunTimings } from './run.js'
@@ -48,6 +49,7 @@ export interface Execution {
   memory: RunMemory
   /** Puts an image into the picture that it is a part of; undefined if it is the whole answer. */
   overlay: Overlay | undefined
+  continuation: Continuation | undefined
 }
 
 /** Runs an accepted request: turns the workers' progress into run events, and pixels into image files. */
@@ -60,7 +62,7 @@ export class RunExecutor {
 
   /** Runs the request until the run has ended. Never throws. */
   async execute(execution: Execution): Promise<void> {
-    const { run, model, job, share, second, timeout, memory } = execution
+    const { run, model, job, share, second, timeout, memory, continuation } = execution
     const start = performance.now()
     const files: Promise<Made>[] = []
     const of = job.steps + (second?.steps ?? 0)
@@ -75,10 +77,12 @@ export class RunExecutor {
         // Avoid an unhandled rejection; Promise.all below reports failures.
         file.catch(() => undefined)
         files.push(file)
-      }
+      },
+      ...(continuation === undefined ? {} : { unfinished: continuation.to })
     }
     try {
-      await model.generate(job, { id: randomUUID(), timeout, signal: run.signal, listener, share })
+      const unfinished = continuation?.from
+      await model.generate(job, { id: randomUUID(), timeout, signal: run.signal, listener, share, unfinished })
       const made = await unlessAborted(Promise.all(files), run.signal)
       const images = made.map(({ image }) => image).sort((a, b) => a.index - b.index)
       const file_ms = Math.max(...made.map(({ ms }) => ms))

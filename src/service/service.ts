@@ -8,6 +8,7 @@ import type { GenerateRequest } from '../schemas/generate.js'
 import type { TokenizeRequest, TokenizeResponse } from '../schemas/tokenize.js'
 import { Admission } from './admission.js'
 import type { Caller } from './caller.js'
+import type { Continuation } from './continuation.js'
 import { MEMORY_RETRY_SECONDS, outcomeOf } from './failures.js'
 import { type Estimate, estimateOf } from './estimate.js'
 import { type Held, HeldRequests } from './held-requests.js'
@@ -286,11 +287,12 @@ export class ImageService {
    * own.
    *
    * @param prepared what `prepare` made of its pictures; freed when the run ends, or now if there is none
+   * @param continuation for a new run
    * @throws EaselError when it is refused; nothing is held then
    */
-  submit(request: GenerateRequest, caller: Caller, prepared?: Prepared): Submitted {
+  submit(request: GenerateRequest, caller: Caller, prepared?: Prepared, continuation?: Continuation): Submitted {
     try {
-      const submitted = this.#submit(request, caller, prepared)
+      const submitted = this.#submit(request, caller, prepared, continuation)
       if (!submitted.fresh) prepared?.release()
       return submitted
     } catch (error) {
@@ -331,7 +333,12 @@ export class ImageService {
     return this.#preparer.prepare(request, caller, files, signal)
   }
 
-  #submit(request: GenerateRequest, caller: Caller, prepared: Prepared | undefined): Submitted {
+  #submit(
+    request: GenerateRequest,
+    caller: Caller,
+    prepared: Prepared | undefined,
+    continuation: Continuation | undefined
+  ): Submitted {
     if (request.webhook !== undefined)
       throw new EaselError(
         'INVALID_REQUEST',
@@ -340,7 +347,7 @@ export class ImageService {
       )
     const known = this.#known(caller)
     if (known === undefined) {
-      const run = this.#accept(request, caller, prepared)
+      const run = this.#accept(request, caller, prepared, continuation)
       return { run, fresh: true, replayed: false, detach: this.#attach(run, true) }
     }
     this.#admission.refuseOverConcurrency(
@@ -427,7 +434,12 @@ export class ImageService {
     return key && this.#keyed.find(key)
   }
 
-  #accept(request: GenerateRequest, caller: Caller, prepared: Prepared | undefined): Run {
+  #accept(
+    request: GenerateRequest,
+    caller: Caller,
+    prepared: Prepared | undefined,
+    continuation: Continuation | undefined
+  ): Run {
     const model = this.#planner.admit(request, caller)
     // Decoding took time, in which others may have taken the place.
     if (prepared !== undefined) this.#planner.refuseUnlessPossible(prepared.plan)
@@ -447,7 +459,18 @@ export class ImageService {
     this.#inFlight.add(caller.scope, caller.id, run)
     if (caller.key !== undefined) this.#keyed.remember(caller.key, run)
     const overlay = prepared?.overlay
-    void this.#executor.execute({ run, model: model.served, job, share, second, resolved, timeout, memory, overlay })
+    void this.#executor.execute({
+      run,
+      model: model.served,
+      job,
+      share,
+      second,
+      resolved,
+      timeout,
+      memory,
+      overlay,
+      continuation
+    })
     return run
   }
 

@@ -9,7 +9,7 @@ import { type Job, JobError, type JobFailure, type JobListener, type RawImage, r
 import { sameWeights, type Weights } from './models.js'
 import type { Failed, GatewayMessage, Hello, Result } from './protocol.js'
 import type { ConnectedWorker, WorkMessage } from './registry.js'
-import { type Handover, MAX_STATE_BYTES, type Memory, SavedStates } from './saved-states.js'
+import { type Handover, MAX_STATE_BYTES, type Memory, SavedStates, type Unfinished } from './saved-states.js'
 import { Task } from './task.js'
 import { tenantName, Tenants } from './tenants.js'
 
@@ -70,6 +70,8 @@ export interface SubmitOptions {
   weights?: Weights | undefined
   /** Whose it is. By default that of a server without access keys. */
   share?: Share | undefined
+  /** Images of it that another gateway's workers began. Their memory is the dispatcher's from now on. */
+  unfinished?: readonly Unfinished[] | undefined
 }
 
 /** One attempt at a task on one worker. It occupies rows there until the worker reports its end. */
@@ -186,7 +188,8 @@ export class Dispatcher {
    */
   submit(job: Job, options: SubmitOptions): Promise<RawImage[]> {
     const task = this.#task(job, options)
-    const { signal } = options
+    const { signal, unfinished = [] } = options
+    this.#states.begin(task, unfinished)
     const onAbort = () => this.#stop(task, signal?.reason)
     task.onEnd(() => signal?.removeEventListener('abort', onAbort))
     if (this.#abandoned) task.fail('draining', GOING_AWAY)
@@ -216,6 +219,7 @@ export class Dispatcher {
     task.weights = weights
     task.onEnd(() => {
       const { failure } = task
+      if (failure === 'draining' && task.states.size > 0) task.unfinished?.(this.#states.leave(task))
       this.#states.drop(task, 'ended', failure !== undefined && OWN_FAILURES.has(failure))
     })
     return task
@@ -329,7 +333,7 @@ export class Dispatcher {
   ): ChipSeconds | undefined {
     if (header.code !== 'draining' || header.states === undefined || task.ended) return undefined
     if (hello.state_kind === undefined) return undefined
-    const from = { name, session, kind: hello.state_kind, chips: chipsOf(hello) }
+    const from = { name, session, kind: hello.state_kind, weights: hello.model, chips: chipsOf(hello) }
     const kept = this.#states.keep(task, header, frames, undelivered, from)
     const steps = Object.fromEntries([...task.states].map(([image, { form }]) => [image, form.step]))
     this.#options.log.info(
@@ -562,9 +566,9 @@ export class Dispatcher {
     }
     undelivered.delete(result.image)
     const before = this.#states.arrived(task, image)
-    const all = used && total([before, used])
+    const all = used && total([before.used, used])
     if (all !== undefined) {
-      task.used = (task.used ?? 0) + sumOf(before)
+      task.used = (task.used ?? 0) + sumOf(before.held)
       this.#options.learn(task.job, all)
     }
     task.image(image, { seed, width, height, pixels, latents, timings, model, used: all })
@@ -651,8 +655,8 @@ export class Dispatcher {
 }
 
 /** Whether a worker can go on from a task's states, if it has any. */
-function goesOn({ states, stateKind }: Task, { hello }: ConnectedWorker): boolean {
-  return states.size === 0 || hello.state_kind === stateKind
+function goesOn({ states, stateOrigin: from }: Task, { hello }: ConnectedWorker): boolean {
+  return states.size === 0 || (hello.state_kind === from!.kind && sameWeights(hello.model, from!.weights))
 }
 
 /** How many chips a worker drives. */

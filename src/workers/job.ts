@@ -1,6 +1,7 @@
 import type { ChipSeconds } from './chip-ledger.js'
 import type { Weights } from './models.js'
 import type { Generate, Progress, Result, Timings } from './protocol.js'
+import type { LeftImage } from './saved-states.js'
 
 /** A request as the pool sees it: token ids, numbers and pixels, no text. GENERATE without the fields of one attempt. */
 export type Job = Omit<Generate, 'id' | 'timeout_ms' | 'tenant'> & {
@@ -46,6 +47,8 @@ export interface JobListener {
   progress?: (progress: JobProgress) => void
   /** One of its images has arrived. */
   image?: (index: number, image: RawImage) => void
+  /** It is about to fail as draining with these images half done. */
+  unfinished?: (images: readonly LeftImage[]) => void
 }
 
 /** Why a job ended without images. The service maps each to an error code. */

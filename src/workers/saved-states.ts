@@ -1,5 +1,6 @@
 import { type ChipLedger, type ChipSeconds, chipSecondsOf, NO_WORK, sumOf, total, WORK } from './chip-ledger.js'
 import type { PoolObserver } from './events.js'
+import { sameWeights, type Weights } from './models.js'
 import type { Failed, StateForm } from './protocol.js'
 import type { Task } from './task.js'
 
@@ -7,7 +8,7 @@ import type { Task } from './task.js'
 export const MAX_STATE_BYTES = 16 * 1024 * 1024
 
 /** How the story of a state ends; label values of `easel_handovers_total`. */
-export const HANDOVERS = ['continued', 'refused', 'crashed', 'no_worker', 'full', 'ended'] as const
+export const HANDOVERS = ['continued', 'refused', 'crashed', 'no_worker', 'full', 'stored', 'ended'] as const
 export type Handover = (typeof HANDOVERS)[number]
 
 /** Work that the next worker does not do again. It encodes again, and nothing was decoded. */
@@ -22,9 +23,39 @@ export interface Memory {
 export interface SavedState {
   readonly form: StateForm
   readonly frame: Uint8Array
-  /** What it has used so far and need not use again: in the ledger neither charged nor lost yet. */
+  /** What it has used so far and need not use again. */
   readonly used: ChipSeconds
+  /** The part of `used` that workers of this gateway did: in the ledger neither charged nor lost yet. */
+  readonly held: ChipSeconds
   readonly memory: Memory
+}
+
+/** Who can go on from states: workers of this kind (`Hello.state_kind`) with these weights. */
+export interface StateOrigin {
+  readonly kind: string
+  readonly weights: Weights
+}
+
+/** An unfinished image that no worker has, outside a task. */
+export interface Unfinished extends StateOrigin {
+  /** Its index in its job. */
+  readonly image: number
+  readonly form: StateForm
+  readonly frame: Uint8Array
+  readonly used: ChipSeconds
+  /** Of `frame`. Whoever has the image releases it. */
+  readonly memory: Memory
+}
+
+/** An unfinished image of a task that has ended because its gateway leaves. Whoever takes it calls `end`. */
+export interface LeftImage extends Omit<Unfinished, 'memory'> {
+  /**
+   * Only the first call counts.
+   *
+   * @param stored whether another gateway can go on with it. Its key then pays here for what was done here, otherwise that
+   *   is lost
+   */
+  readonly end: (stored: boolean) => void
 }
 
 export interface SavedStatesOptions {
@@ -57,10 +88,9 @@ export class SavedStates {
     { states = [], used }: Failed,
     frames: readonly Uint8Array[],
     images: ReadonlyMap<number, number>,
-    from: { name: string; session: string; kind: string; chips: number }
+    from: StateOrigin & { name: string; session: string; chips: number }
   ): ChipSeconds {
-    if (task.stateKind !== from.kind) this.drop(task, 'no_worker')
-    task.stateKind = from.kind
+    this.#expect(task, from)
     const all = used === undefined ? NO_WORK : chipSecondsOf(used, from.chips)
     let lasting = NO_WORK
     for (const [index, form] of states.entries()) {
@@ -78,35 +108,81 @@ export class SavedStates {
       const believed = WORK.every((work) => more[work] <= all[work] + 1e-6) ? own : NO_WORK
       lasting = total([lasting, believed])
       const before = this.#take(task, image, 'continued')
-      task.states.set(image, { form, frame, memory, used: total([before?.used ?? NO_WORK, believed]) })
+      task.states.set(image, {
+        form,
+        frame,
+        memory,
+        used: total([before?.used ?? NO_WORK, believed]),
+        held: total([before?.held ?? NO_WORK, believed])
+      })
     }
     this.#options.ledger.hold(from.name, from.session, lasting)
     return lasting
   }
 
-  /** An image of a task has arrived. @returns what it had used before its last worker */
-  arrived(task: Task, image: number): ChipSeconds {
-    const used = this.#take(task, image, 'continued')?.used ?? NO_WORK
-    this.#options.ledger.settle(task.share, used)
-    return used
+  /** A new task begins with images that another gateway's workers gave back. Their memory is now the task's. */
+  begin(task: Task, images: readonly Unfinished[]): void {
+    for (const { image, form, frame, used, memory, ...origin } of images) {
+      this.#expect(task, origin)
+      const state: SavedState = { form, frame, used, memory, held: NO_WORK }
+      if (image < task.job.seeds.length && form.step <= task.job.steps) task.states.set(image, state)
+      else this.#end(state, 'ended')
+    }
+    task.stopped()
+  }
+
+  /** An image of a task has arrived. @returns what it had used before its last worker, in all and of this gateway's workers */
+  arrived(task: Task, image: number): { readonly used: ChipSeconds; readonly held: ChipSeconds } {
+    const { used, held } = this.#take(task, image, 'continued') ?? { used: NO_WORK, held: NO_WORK }
+    this.#options.ledger.settle(task.share, held)
+    return { used, held }
+  }
+
+  /** Takes a task's images out of it, for another gateway. */
+  leave(task: Task): LeftImage[] {
+    const left = [...task.states].map(([image, state]): LeftImage => {
+      const { form, frame, used, held } = state
+      let ended = false
+      const end = (stored: boolean) => {
+        if (ended) return
+        ended = true
+        this.#options.ledger.settle(stored ? task.share : undefined, held)
+        this.#end(state, stored ? 'stored' : 'ended')
+      }
+      return { ...task.stateOrigin!, image, form, frame, used, end }
+    })
+    task.states.clear()
+    return left
   }
 
   /** A task's images start anew, or nobody wants them any more. @param paid whether its key pays for the work */
   drop(task: Task, how: Handover, paid = false): void {
     for (const image of task.states.keys()) {
-      const { used } = this.#take(task, image, how)!
-      this.#options.ledger.settle(paid ? task.share : undefined, used)
-      if (paid) task.used = (task.used ?? 0) + sumOf(used)
+      const { held } = this.#take(task, image, how)!
+      this.#options.ledger.settle(paid ? task.share : undefined, held)
+      if (paid) task.used = (task.used ?? 0) + sumOf(held)
     }
+  }
+
+  /** A task can go on from states of one origin only: those of another one are dropped. */
+  #expect(task: Task, { kind, weights }: StateOrigin): void {
+    const { stateOrigin: known } = task
+    if (known !== undefined && (known.kind !== kind || !sameWeights(known.weights, weights)))
+      this.drop(task, 'no_worker')
+    task.stateOrigin = { kind, weights }
   }
 
   #take(task: Task, image: number, how: Handover): SavedState | undefined {
     const state = task.states.get(image)
     if (state === undefined) return undefined
     task.states.delete(image)
-    state.memory.release()
-    this.#options.observer.handover(how)
+    this.#end(state, how)
     return state
+  }
+
+  #end({ memory }: SavedState, how: Handover): void {
+    memory.release()
+    this.#options.observer.handover(how)
   }
 }
 

@@ -1,7 +1,7 @@
 import { type Job, JobError, type JobFailure, type JobListener, type JobProgress, type RawImage } from './job.js'
 import type { Share, Waiting } from './fair-queue.js'
 import type { Weights } from './models.js'
-import type { SavedState } from './saved-states.js'
+import type { SavedState, StateOrigin } from './saved-states.js'
 
 export interface TaskFields {
   id: string
@@ -38,8 +38,8 @@ export class Task implements Waiting {
   crashes = 0
   /** Its unfinished images as their last worker gave them back, by index; only `SavedStates` changes it. */
   readonly states = new Map<number, SavedState>()
-  /** `Hello.state_kind` of the workers that can go on from `states`. */
-  stateKind: string | undefined
+  /** Whose `states` are. */
+  stateOrigin: StateOrigin | undefined
   /** True from the worker's first PROGRESS until `stopped`. */
   running = false
   readonly #listener: JobListener
@@ -99,7 +99,7 @@ export class Task implements Waiting {
     return [...this.job.seeds.keys()].filter((image) => this.#images[image] === undefined)
   }
 
-  /** No worker has it any more, or its images start anew. */
+  /** No worker has it, or its images start anew. */
   stopped(): void {
     this.running = false
     this.#steps = this.job.seeds.map((_, image) =>
@@ -115,6 +115,11 @@ export class Task implements Waiting {
   /** Reserves the gateway memory the task needs before it goes to a worker. False if there is not enough now. */
   reserve(): boolean {
     return this.#listener.reserve?.() ?? true
+  }
+
+  /** Takes its unfinished images when its gateway leaves; undefined if nobody wants them. */
+  get unfinished(): JobListener['unfinished'] {
+    return this.#listener.unfinished
   }
 
   /** Registers `cleanup` to run when the task ends, successfully or not. */

@@ -158,11 +158,11 @@ export function contract(open: OpenStore): void {
       const store = await open()
       for (const id of ['a', 'b']) await store.submit(job(id))
       const old = await claimed(store)
-      await store.giveBack(old)
+      await store.giveBack(old, false)
       const claim = await claimed(store)
       expect(claim).toMatchObject({ name: name('a'), attempt: 2 })
       await store.progress(old, 'old')
-      await store.giveBack(old)
+      await store.giveBack(old, false)
       expect(await store.end(old, 'failed', 'x')).toBe(false)
       expect(await store.renew([old, claim])).toEqual([old])
       expect(await store.find(name('a'))).toMatchObject({ status: 'running', crashes: 0, progress: undefined })
@@ -261,7 +261,7 @@ export function contract(open: OpenStore): void {
     it('stay while their job is to be made again, whoever leaves it', async () => {
       const store = await open()
       const claim = await kept(store, 'a')
-      await store.giveBack(claim)
+      await store.giveBack(claim, false)
       expect(await store.keepIn(claim, files('a'))).toBe(false)
       await store.leave(claim, files('a'))
       expect(await store.leftOver('here')).toEqual([])
@@ -292,7 +292,7 @@ export function contract(open: OpenStore): void {
     it('move with their job to a gateway that has another place', async () => {
       const store = await open()
       const claim = await kept(store, 'a')
-      await store.giveBack(claim)
+      await store.giveBack(claim, false)
       const again = await claimed(store)
       await store.keepIn(again, files('a', 'there'))
       await store.leave(claim, files('a'))
@@ -393,6 +393,7 @@ export function contract(open: OpenStore): void {
           'cancel',
           'remove',
           'image',
+          'half',
           'progress',
           'files',
           'tell',
@@ -423,7 +424,9 @@ export function contract(open: OpenStore): void {
             else if (claim === undefined) continue
             else if (what === 'end') await store.end(claim, 'succeeded', '{"made":1}')
             else if (what === 'fail') await store.end(claim, 'failed', '{}')
-            else if (what === 'back') await store.giveBack(claim)
+            else if (what === 'back') await store.giveBack(claim, which % 2 === 0)
+            else if (what === 'half')
+              await store.halves?.save(claim, { about: '{}', bytes: Buffer.alloc(900 * which) }, which < 2)
             else if (what === 'image') await store.images.save(claim, which, Buffer.alloc(100 * which))
             else if (what === 'files') await store.keepIn(claim, { at: 'here', folder: `${which}`, files: ['0.png'] })
             else await store.progress(claim, '{}')

@@ -3,14 +3,14 @@ import { type AddressInfo, connect } from 'node:net'
 import { once } from 'node:events'
 import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
-import { DELETE_AGAIN_MS, type JobBounds, SETTLE_MS } from '../../src/jobs/store.js'
+import { type Claim, DELETE_AGAIN_MS, type JobBounds, SETTLE_MS } from '../../src/jobs/store.js'
 import type { Telling } from '../../src/jobs/webhooks.js'
 import { ValkeyJobStore } from '../../src/jobs/valkey/store.js'
 import { parseValkeyAddress } from '../../src/valkey-address.js'
 import { certificate } from '../support/certificate.js'
 import { startValkey, type ValkeyServer } from '../support/valkey.mjs'
 import { until } from '../support/wait.js'
-import { BOUNDS, contract, hook, job, type OpenStore, tell } from './contract.js'
+import { BOUNDS, contract, hook, job, tell } from './contract.js'
 import { recordContract } from './record-contract.js'
 
 const INSTALL_MS = 300_000
@@ -44,7 +44,7 @@ async function own(...args: string[]): Promise<ValkeyServer> {
   return other
 }
 
-const open: OpenStore = async (bounds) => {
+const open = async (bounds?: Partial<JobBounds>) => {
   await server.send('FLUSHALL')
   return opened(server.url, bounds)
 }
@@ -343,5 +343,111 @@ describe('the store in Valkey', () => {
     })()
     expect(wrong).toMatchObject({ code: 'JOB_STORE_UNAVAILABLE' })
     expect(JSON.stringify(logs)).not.toMatch(/a-secret-of-the-store|wrong-secret/)
+  })
+})
+
+describe('half-done images in Valkey', () => {
+  const half = (text: string, about = `{"of":"${text}"}`) => ({ about, bytes: Buffer.from(text) })
+  const claimed = async (store: ValkeyJobStore) => (await store.claim('me', [''], []))!
+  const contents = ({ halfDone }: Claim) =>
+    Promise.all(halfDone.map(async ({ about, read }) => [about, (await read())?.toString('latin1')]))
+  /** What the store counts, once its counts are fresh. */
+  const bytesOf = async (store: ValkeyJobStore) => {
+    await store.tend(OUTCOMES)
+    const all = Number(await server.send('GET', 'easel:{jobs}:bytes'))
+    expect(store.counts.bytes).toBe(all)
+    return all
+  }
+
+  it('go to whoever claims the job next, in their order, and count until then', async () => {
+    const store = await open()
+    await store.submit(job('a', { reserve: 0 }))
+    const before = await bytesOf(store)
+    const first = await claimed(store)
+    expect(first.halfDone).toEqual([])
+    const raw = Buffer.from([0, 10, 255, 13, 128])
+    expect(await store.halves.save(first, { about: '{"ü":"\\n"}', bytes: raw }, true)).toBe(true)
+    expect(await store.halves.save(first, half('second'), false)).toBe(true)
+    const both = Buffer.byteLength('{"ü":"\\n"}') + 1 + raw.length + '{"of":"second"}'.length + 1 + 'second'.length
+    expect(await bytesOf(store)).toBe(before + both)
+    await store.giveBack(first, true)
+    expect(await bytesOf(store)).toBe(before + both)
+    const next = await claimed(store)
+    expect(await contents(next)).toEqual([
+      ['{"ü":"\\n"}', raw.toString('latin1')],
+      ['{"of":"second"}', 'second']
+    ])
+    expect(await bytesOf(store)).toBe(before + both)
+    // The first of the next ones takes the place of all.
+    await store.halves.save(next, half('further'), true)
+    await store.giveBack(next, true)
+    expect(await contents(await claimed(store))).toEqual([['{"of":"further"}', 'further']])
+  })
+
+  it('are dropped when the claim ends without them, when it is lost, and at the end', async () => {
+    const store = await open({ lease: 300 })
+    await store.submit(job('a'))
+    const kept = async () => {
+      const claim = await claimed(store)
+      expect(claim.halfDone).toEqual([])
+      await store.halves.save(claim, half('x'), true)
+      return claim
+    }
+    await store.giveBack(await kept(), false)
+    await kept()
+    await until('the claim is lost', async () => {
+      await store.tend(OUTCOMES)
+      return store.counts.queued === 1
+    })
+    const last = await kept()
+    await store.giveBack(last, true)
+    const read = (await claimed(store)).halfDone[0]!
+    await store.cancel({ scope: '', id: 'a' }, '{}')
+    expect(await read.read()).toBeUndefined()
+    expect(await server.send('HGET', 'easel:{jobs}:job:/a', 'half')).toBeNull()
+    expect(await server.send('KEYS', 'easel:{jobs}:in:*')).toEqual([])
+  })
+
+  it('are refused when the claim is lost', async () => {
+    const store = await open()
+    await store.submit(job('a'))
+    const old = await claimed(store)
+    await store.giveBack(old, false)
+    expect(await store.halves.save(old, half('late'), true)).toBe(false)
+    const next = await claimed(store)
+    expect(next.halfDone).toEqual([])
+    expect(await store.halves.save(old, half('late'), true)).toBe(false)
+    await store.end(next, 'succeeded', '{}')
+    expect(await store.halves.save(next, half('late'), true)).toBe(false)
+    expect(await server.send('KEYS', 'easel:{jobs}:in:*')).toEqual([])
+  })
+
+  it('lie where the images will, are refused beyond JOB_BYTES, and never keep their own job from being made', async () => {
+    const one = job('a', { scope: 'k', reserve: 4000 })
+    const own = 2048 + Buffer.byteLength(one.body + one.about)
+    // The job and its images fill what its key may have.
+    const store = await open({ bytes: 2 * (own + 4000) })
+    await store.submit(one)
+    const claim = await claimed(store)
+    expect(await store.halves.save(claim, { about: '{}', bytes: Buffer.alloc(3000) }, true)).toBe(true)
+    expect(await bytesOf(store)).toBe(own + 4000)
+    const more = store.halves.save(claim, { about: '{}', bytes: Buffer.alloc(2000) }, false)
+    await expect(more).rejects.toMatchObject({ code: 'JOBS_FULL' })
+    await store.giveBack(claim, true)
+    expect(await bytesOf(store)).toBe(own + 3003)
+    expect((await claimed(store)).halfDone).toHaveLength(1)
+    expect(await bytesOf(store)).toBe(own + 4000)
+  })
+
+  it('are refused by a server that is full, which still takes the job back', async () => {
+    const other = await own('--maxmemory-policy', 'noeviction')
+    const store = await opened(other.url)
+    await store.submit(job('a'))
+    const claim = await claimed(store)
+    await other.send('CONFIG', 'SET', 'maxmemory', '1')
+    await expect(store.halves.save(claim, half('x'), true)).rejects.toMatchObject({ code: 'JOBS_FULL' })
+    await store.giveBack(claim, false)
+    await other.send('CONFIG', 'SET', 'maxmemory', '0')
+    expect(await claimed(store)).toMatchObject({ attempt: 2, halfDone: [] })
   })
 })

@@ -1,10 +1,10 @@
 import { type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { beforeEach, describe, expect, it } from 'vitest'
-import type { UsageResponse } from '../../src/schemas/usage.js'
 import { type Hello, KINDS, STATES_VERSION, type StateForm } from '../../src/workers/protocol.js'
-import { HANDOVERS, MAX_STATE_BYTES } from '../../src/workers/saved-states.js'
+import { MAX_STATE_BYTES } from '../../src/workers/saved-states.js'
 import { allEvents } from '../support/events.js'
+import { idleWorker, lines, outcomes, stepsOf } from '../support/handover.js'
 import { ScriptedWorker } from '../support/scripted-worker.js'
 import { generate, metric, running, type RunningServer, startReadyServer, startServer } from '../support/server.js'
 import { until } from '../support/wait.js'
@@ -15,40 +15,18 @@ const BODY = { prompt: 'a lighthouse', seed: 7, num_inference_steps: STEPS }
 /** Such a request takes 4 s, so a worker that leaves cannot finish it. */
 const LEAVING = { DRAIN_GRACE: '0.3' }
 
-const stepsOf = (server: RunningServer, name: string) =>
-  server.pool.state.workers.find((worker) => worker.name === name)?.heartbeat?.steps_total ?? 0
-
 const isThere = (server: RunningServer, name: string) =>
   server.pool.state.workers.some((worker) => worker.name === name)
-
-const idle = (server: RunningServer, name: string) =>
-  until(`${name} is idle`, () => {
-    const worker = server.pool.state.workers.find((each) => each.name === name)
-    return worker?.heartbeat?.rows_in_use === 0 && worker.heartbeat.steps_total > 0
-  })
 
 const bytesOf = async (answer: Response) => {
   expect(answer.status).toBe(200)
   return Buffer.from(await answer.arrayBuffer())
 }
 
-/** How each state has ended. */
-async function outcomes(server: RunningServer): Promise<Record<string, number>> {
-  const counts = await Promise.all(
-    HANDOVERS.map(async (how) => [how, await metric(server, 'easel_handovers_total', `outcome="${how}"`)] as const)
-  )
-  return Object.fromEntries(counts.filter(([, count]) => count > 0))
-}
-
 /** The steps of the images that a request was given back with. */
 function givenBack(server: RunningServer): Record<string, number> | undefined {
   return server.logs.find(({ msg }) => msg.includes('that go on elsewhere'))?.['steps'] as
     Record<string, number> | undefined
-}
-
-async function lines(server: RunningServer): Promise<Record<string, number>> {
-  const { models } = (await (await fetch(`${server.url}/usage`)).json()) as UsageResponse
-  return Object.fromEntries(models[0]!.lines.map(({ kind, chip_seconds: seconds }) => [kind, seconds]))
 }
 
 describe('a worker that leaves', () => {
@@ -81,7 +59,7 @@ describe('a worker that leaves', () => {
     expect(all.at(-1)!.event).toBe('done')
     const [, step] = Object.entries(givenBack(server)!)[0]!
     expect(step).toBeGreaterThan(20)
-    await idle(server, 'second')
+    await idleWorker(server, 'second')
     expect(stepsOf(server, 'second')).toBe(STEPS - step)
     const shown = all.filter(({ event }) => event === 'progress').map(({ data }) => data['step'] as number)
     expect(shown).toEqual(shown.toSorted((a, b) => a - b))
@@ -105,7 +83,7 @@ describe('a worker that leaves', () => {
     const { images } = (await (await answer).json()) as { images: { data: string }[] }
     expect(images).toHaveLength(2)
     expect(await outcomes(server)).toEqual({ continued: 2 })
-    await idle(server, 'second')
+    await idleWorker(server, 'second')
     const steps = Object.values(givenBack(server)!)
     // Both images share steps.
     expect(stepsOf(server, 'second')).toBe(500 - Math.min(...steps))
@@ -121,7 +99,7 @@ describe('a worker that leaves', () => {
     first.unref()
     await bytesOf(await answer)
     expect(await outcomes(server)).toEqual({})
-    await idle(server, 'second')
+    await idleWorker(server, 'second')
     expect(stepsOf(server, 'second')).toBe(STEPS)
   })
 
@@ -134,7 +112,7 @@ describe('a worker that leaves', () => {
     expect(await metric(server, 'easel_memory_bytes', 'part="states"')).toBe(40)
     startWorker(server.endpoint, 'second')
     await bytesOf(await answer)
-    await idle(server, 'second')
+    await idleWorker(server, 'second')
     expect(stepsOf(server, 'second')).toBe(STEPS - givenBack(server)!['0']!)
     expect(await outcomes(server)).toEqual({ continued: 1 })
   })
@@ -161,7 +139,7 @@ describe('a worker that leaves', () => {
     startWorker(server.endpoint, 'third', { FAKE_FAULTS: `exit:${BODY.seed}@resume` })
     await bytesOf(await answer)
     expect(await outcomes(server)).toEqual({ crashed: 1 })
-    await idle(server, 'third')
+    await idleWorker(server, 'third')
     expect(stepsOf(server, 'third')).toBe(STEPS)
   })
 
@@ -177,7 +155,7 @@ describe('a worker that leaves', () => {
     await bytesOf(await answer)
     expect(await outcomes(server)).toEqual({ continued: 2 })
     const last = next === 'second' ? 'third' : 'second'
-    await idle(server, last)
+    await idleWorker(server, last)
     const steps = server.logs.findLast(({ msg }) => msg.includes('that go on elsewhere'))!['steps']
     expect(stepsOf(server, last)).toBe(STEPS - (steps as Record<string, number>)['0']!)
     // Two encodings that were done again.
@@ -200,7 +178,7 @@ it('a worker that freezes before it gives back makes no state, and one that free
   await bytesOf(await answer)
   expect(await outcomes(server)).toEqual({ crashed: 1 })
   expect(await metric(server, 'easel_workers_lost_total', 'cause="silent"')).toBe(1)
-  await idle(server, 'third')
+  await idleWorker(server, 'third')
   expect(stepsOf(server, 'third')).toBe(STEPS)
 
   const frozen = startWorker(server.endpoint, 'fourth', LEAVING)
@@ -222,7 +200,7 @@ it('a worker of the gateway that gets a signal is replaced, and its successor go
   process.kill(pid!, 'SIGTERM')
   await bytesOf(await answer)
   expect(await outcomes(server)).toEqual({ continued: 1 })
-  await idle(server, 'worker-0')
+  await idleWorker(server, 'worker-0')
   expect(stepsOf(server, 'worker-0')).toBe(STEPS - givenBack(server)!['0']!)
 })
 

@@ -8,7 +8,8 @@ import { RECORD_HOOK } from './record-scripts.js'
  * The job store's operations as Valkey scripts. Each is atomic. KEYS[1] is the prefix of all keys:
  *
  * - `job:NAME` a hash with a job's state (the names of the fields are in `record.ts`)
- * - `in:NAME` a hash with its body, and its pictures as p0, p1, ...; until it has ended
+ * - `in:NAME` a hash with its body, its pictures as p0, p1, ..., and its half-done images as h0, h1, ... with what they are in
+ *   `halves`, a line of JSON for each; until it has ended
  * - `out:NAME` a hash with its images, by index
  * - `flow:MODEL|CLASS|SCOPE` a list of the names that wait
  * - `flows:MODEL` a sorted set of the flows by virtual time, `clock:MODEL` that of the last claim
@@ -61,6 +62,18 @@ local function leave(name, after)
   add_left(at, files, after)
   call('HDEL', job(name), 'at', 'files')
 end
+local function drop_halves(name)
+  local input = P .. 'in:' .. name
+  local _, lines = string.gsub(call('HGET', input, 'halves') or '', '[^\\n]+', '')
+  for index = 0, lines - 1 do call('HDEL', input, 'h' .. index) end
+  call('HDEL', input, 'halves')
+  call('HDEL', job(name), 'half')
+end
+-- Bytes of a running job. Half-done images lie where its images will.
+local function running_bytes(name)
+  local base, reserve, img, half = get(name, 'base', 'res', 'img', 'half')
+  return tonumber(base) + math.max(tonumber(reserve), tonumber(img) + tonumber(half or '0'))
+end
 local function finish(name, status, outcome)
   local was, model, flow, about, img, hook = get(name, 'st', 'model', 'flow', 'about', 'img', 'hook')
   if was == 'queued' then
@@ -80,6 +93,7 @@ local function finish(name, status, outcome)
   end
   call('ZADD', P .. 'ended', till or time, name)
   call('UNLINK', P .. 'in:' .. name)
+  call('HDEL', job(name), 'half')
   if status ~= 'succeeded' then
     call('UNLINK', P .. 'out:' .. name)
     leave(name, SETTLE)
@@ -90,13 +104,14 @@ local function finish(name, status, outcome)
   tell_at(name, time)
   tell(name)
 end
-local function back(name)
-  local base = get(name, 'base')
+local function back(name, with_halves)
+  if not with_halves then drop_halves(name) end
+  local base, half = get(name, 'base', 'half')
   call('ZREM', P .. 'running', name)
   call('UNLINK', P .. 'out:' .. name)
   call('HSET', job(name), 'st', 'queued', 'img', '0')
   call('HDEL', job(name), 'prog')
-  count(name, tonumber(base))
+  count(name, tonumber(base) + tonumber(half or '0'))
   enqueue(name, true)
   tell(name)
 end
@@ -172,7 +187,8 @@ for index = 6, #ARGV do
     local scope = string.match(flow, '^%a|(.*)$')
     if not busy[scope] then
       local name = call('LINDEX', P .. 'flow:' .. model .. '|' .. flow, 0)
-      local reserve = tonumber((get(name, 'res')))
+      local reserve, half = get(name, 'res', 'half')
+      reserve = math.max(0, tonumber(reserve) - tonumber(half or '0'))
       local own = tonumber(call('HGET', P .. 'scope:bytes', scope) or '0')
       local most = scope == '' and tonumber(bytes_limit) or tonumber(key_share)
       if used + reserve <= tonumber(bytes_limit) and own + reserve <= most then
@@ -197,11 +213,12 @@ local time = now()
 local attempt = call('HINCRBY', job(name), 'att', 1)
 call('HSET', job(name), 'st', 'running', 'start', int(time), 'owner', owner)
 call('HDEL', job(name), 'prog')
-local base, reserve, deadline, pictures = get(name, 'base', 'res', 'dl', 'pics')
-count(name, tonumber(base) + tonumber(reserve))
+local deadline, pictures = get(name, 'dl', 'pics')
+count(name, running_bytes(name))
 call('ZADD', P .. 'running', int(time + lease), name)
 tell(name)
-return {name, int(attempt), call('HGET', P .. 'in:' .. name, 'body'), pictures, int(deadline - time)}`,
+local body, halves = unpack(call('HMGET', P .. 'in:' .. name, 'body', 'halves'))
+return {name, int(attempt), body, pictures, int(deadline - time), halves or ''}`,
 
   /** lease (name attempt)... */
   easelRenew: `${ALWAYS}
@@ -224,11 +241,31 @@ end`,
 local name = ARGV[1]
 if not held(name, ARGV[2]) then return 0 end
 local out = P .. 'out:' .. name
-local img = call('HINCRBY', job(name), 'img', #ARGV[4] - call('HSTRLEN', out, ARGV[3]))
+call('HINCRBY', job(name), 'img', #ARGV[4] - call('HSTRLEN', out, ARGV[3]))
 call('HSET', out, ARGV[3], ARGV[4])
-local base, reserve = get(name, 'base', 'res')
-count(name, tonumber(base) + math.max(tonumber(reserve), img))
+count(name, running_bytes(name))
 return 1`,
+
+  /** name attempt first bytes bytes about half-done; first is empty if there are others already */
+  easelHalf: `${UNLESS_FULL}
+local name, attempt, first, bytes_limit, scope_bytes, about, half = unpack(ARGV)
+if not held(name, attempt) then return 'lost' end
+if first ~= '' then drop_halves(name) end
+local scope, before = get(name, 'scope', 'bytes')
+call('HINCRBY', job(name), 'half', #about + 1 + #half)
+local bytes = running_bytes(name)
+local more = bytes - tonumber(before)
+local used, own = call('GET', P .. 'bytes'), call('HGET', P .. 'scope:bytes', scope)
+if more > 0 and (used + more > tonumber(bytes_limit) or own + more > tonumber(scope_bytes)) then
+  call('HINCRBY', job(name), 'half', -(#about + 1 + #half))
+  return 'full'
+end
+local input = P .. 'in:' .. name
+local halves = call('HGET', input, 'halves') or ''
+local _, lines = string.gsub(halves, '[^\\n]+', '')
+call('HSET', input, 'h' .. lines, half, 'halves', halves .. about .. '\\n')
+count(name, bytes)
+return 'kept'`,
 
   /** name attempt place files */
   easelKeepIn: `${ALWAYS}
@@ -264,9 +301,9 @@ return last`,
   easelDeleted: `${ALWAYS}
 call('ZREM', P .. 'left:' .. ARGV[1], ARGV[2])`,
 
-  /** name attempt */
+  /** name attempt halves; halves is empty if they are dropped */
   easelGiveBack: `${ALWAYS}
-if held(ARGV[1], ARGV[2]) then back(ARGV[1]) end`,
+if held(ARGV[1], ARGV[2]) then back(ARGV[1], ARGV[3] ~= '') end`,
 
   /** name attempt status outcome */
   easelEnd: `${ALWAYS}
@@ -367,7 +404,7 @@ end
 if time >= tonumber(call('GET', P .. 'grace') or '0') then
   for _, name in ipairs(call('ZRANGE', P .. 'running', '-inf', int(time), 'BYSCORE', 'LIMIT', 0, most)) do
     if call('HINCRBY', job(name), 'cr', 1) >= tonumber(crashes) then finish(name, 'failed', crashed)
-    else back(name) end
+    else back(name, false) end
   end
 end
 for _, name in ipairs(call('ZRANGE', P .. 'ended', '-inf', int(time - keep), 'BYSCORE', 'LIMIT', 0, most)) do

@@ -15,6 +15,7 @@ import {
   type JobCounts,
   type JobEnd,
   type JobFiles,
+  type JobHalves,
   type JobImages,
   type JobName,
   type JobPicture,
@@ -65,6 +66,7 @@ export class ValkeyJobStore implements JobStore {
   readonly kind = 'valkey'
   readonly bounds: JobBounds
   readonly images: JobImages
+  readonly halves: JobHalves
   readonly webhooks: ValkeyWebhooks
   readonly records: Records
   readonly #connection: ValkeyConnection
@@ -106,6 +108,15 @@ export class ValkeyJobStore implements JobStore {
         await this.#connection.script('easelSave', ...held(claim), index, bytes)
       },
       read: async (name, index) => (await this.#connection.bytes(`out:${keyOf(name)}`, String(index))) ?? undefined
+    }
+    this.halves = {
+      save: async (claim, { about, bytes }, first) => {
+        const { scope } = claim.name
+        const most = [this.bounds.bytes, shareOf(this.bounds.bytes, scope)]
+        const said = await this.#connection.script('easelHalf', ...held(claim), first ? '1' : '', ...most, about, bytes)
+        if (said === 'full') throw jobsFull('bytes', scope)
+        return said === 'kept'
+      }
     }
   }
 
@@ -190,7 +201,14 @@ export class ValkeyJobStore implements JobStore {
       ...models
     )
     if (claimed === null) return undefined
-    const [key, attempt, body, pictures, remaining] = claimed as [string, string, string, string, string]
+    const [key, attempt, body, pictures, remaining, halves] = claimed as [
+      string,
+      string,
+      string,
+      string,
+      string,
+      string
+    ]
     return {
       name: nameOf(key),
       attempt: Number(attempt),
@@ -199,6 +217,13 @@ export class ValkeyJobStore implements JobStore {
         ...picture,
         read: () => this.#picture(key, index)
       })),
+      halfDone: halves
+        .split('\n')
+        .filter((about) => about !== '')
+        .map((about, index) => ({
+          about,
+          read: async () => (await this.#connection.bytes(`in:${key}`, `h${index}`)) ?? undefined
+        })),
       remaining: Number(remaining)
     }
   }
@@ -213,8 +238,8 @@ export class ValkeyJobStore implements JobStore {
     await this.#connection.script('easelProgress', ...held(claim), progress)
   }
 
-  async giveBack(claim: Claim): Promise<void> {
-    await this.#connection.script('easelGiveBack', ...held(claim))
+  async giveBack(claim: Claim, withHalves: boolean): Promise<void> {
+    await this.#connection.script('easelGiveBack', ...held(claim), withHalves ? '1' : '')
   }
 
   async end(claim: Claim, end: JobEnd, outcome: string): Promise<boolean> {
