@@ -1,6 +1,7 @@
 // @ts-check
 // npm run bench:drift: how much images change when operations are skipped or rounded: the demo model's images of held-out
-// captions, unchanged and with each variant of python-worker/bench/drift.py. COUNT is the number of captions.
+// captions, unchanged and with each variant of python-worker/bench/drift.py. COUNT is the number of captions. TRIAL names a
+// program beside drift.py with variants that the worker has no option for, such as int8_convolutions.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,6 +11,7 @@ import { tokenize } from '../tools/tokenize.mjs'
 import { machine } from '../tools/table.mjs'
 
 const COUNT = process.env['COUNT'] ?? '40'
+const program = `bench.${process.env['TRIAL'] ?? 'drift'}`
 const cwd = join(root, 'python-worker')
 const model = join(root, 'models/demo')
 
@@ -21,12 +23,12 @@ await script(async () => {
   try {
     /** @type {string[]} */
     const captions = JSON.parse(
-      await run(python, ['-m', 'bench.drift', '--count', COUNT, '--captions'], { cwd, quiet: true })
+      await run(python, ['-m', program, '--count', COUNT, '--captions'], { cwd, quiet: true })
     )
     const tokens = join(folder, 'tokens.json')
     writeFileSync(tokens, JSON.stringify(await tokenize(model, captions)))
     const printed = await step(`Making ${COUNT} pictures by each variant`, () =>
-      run(python, ['-m', 'bench.drift', '--count', COUNT, '--tokens', tokens], { cwd, quiet: true })
+      run(python, ['-m', program, '--count', COUNT, '--tokens', tokens], { cwd, quiet: true })
     )
     console.log(`\nThe demo model, 25 steps, guidance 1.5, ${COUNT} held-out captions\n${machine()}\n\n${printed}`)
   } finally {

@@ -10,7 +10,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from demo.scenes.captions import Caption
 from easel_worker.engine import ImageSpec, LoraUse, Pixels, Tokens
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.options import Options
+from easel_worker.sdxl.serving.other_unet import OtherUNet
 from parity.loras.files import shapes_of
 
 LORA, LORA_WEIGHT = LORAS[0], 0.3
@@ -45,6 +46,7 @@ class Variant:
         asked: the images' parameters.
         lora: the weight of `LORA`; None for images without.
         beside: the name of the variant that its images are compared with.
+        other: computes the UNet in the place of ours; None for ours.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Variant:
     asked: Mapping[str, Any] = field(default_factory=dict)
     lora: float | None = None
     beside: str = "plain"
+    other: OtherUNet | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def psnr(ours: Pixels, wanted: Pixels) -> float:
 
 def make(variant: Variant, texts: Sequence[Tokens]) -> Made:
     """Make an image of each text in turn, the n-th with seed n."""
-    engine = SdxlEngine(DEMO, variant.options)
+    engine = SdxlEngine(DEMO, variant.options, other=variant.other)
     engine.warm(lambda _: None)
     can, weight = engine.capabilities, variant.lora
     defaults = can.defaults
@@ -153,29 +156,45 @@ def _share(report: Report, attribute: str) -> str:
     return f"{100 * right / judged:.1f}"
 
 
-def main() -> None:
-    """Print the captions, or the table."""
-    parser = argparse.ArgumentParser(prog="bench.drift", description=__doc__, allow_abbrev=False)
+def arguments(prog: str, description: str | None) -> argparse.Namespace:
+    """Read the command line that `bench/drift.mjs` calls these programs with."""
+    parser = argparse.ArgumentParser(prog=prog, description=description, allow_abbrev=False)
     parser.add_argument("--count", type=int, required=True, help="number of captions")
     parser.add_argument("--captions", action="store_true", help="print them as JSON and exit")
     parser.add_argument(
         "--tokens", type=Path, help='the captions\' ids: JSON, a list of {"ids", "ids_2"}'
     )
-    chosen = parser.parse_args()
+    return parser.parse_args()
+
+
+def read_tokens(file: Path) -> list[Tokens]:
+    """Read the file of `--tokens`."""
+    read = json.loads(file.read_text(encoding="utf-8"))
+    return [Tokens(tuple(each["ids"]), tuple(each["ids_2"])) for each in read]
+
+
+def print_table(
+    compared: Iterable[Variant], texts: Sequence[Tokens], captions: Sequence[Caption]
+) -> None:
+    """Make the images of each variant and print the table."""
+    header = ["", "PSNR dB mean", "least", *(f"{each} %" for each in JUDGED), "s an image"]
+    print(f"| {' | '.join(header)} |\n|{'---|' * len(header)}")
+    made: dict[str, Made] = {}
+    for variant in compared:
+        made[variant.name] = own = make(variant, texts)
+        print(row(variant.name, own, made[variant.beside], captions), flush=True)
+
+
+def main() -> None:
+    """Print the captions, or the table."""
+    chosen = arguments("bench.drift", __doc__)
     captions = held_out_captions(chosen.count)
     if chosen.captions:
         print(json.dumps([caption.text for caption in captions]))
         return
-    read = json.loads(chosen.tokens.read_text(encoding="utf-8"))
-    texts = [Tokens(tuple(each["ids"]), tuple(each["ids_2"])) for each in read]
-    header = ["", "PSNR dB mean", "least", *(f"{each} %" for each in JUDGED), "s an image"]
-    print(f"| {' | '.join(header)} |\n|{'---|' * len(header)}")
-    made: dict[str, Made] = {}
     with tempfile.TemporaryDirectory() as folder:
         LORA.write(Path(folder), shapes_of(DEMO))
-        for variant in variants(Path(folder)):
-            made[variant.name] = own = make(variant, texts)
-            print(row(variant.name, own, made[variant.beside], captions), flush=True)
+        print_table(variants(Path(folder)), read_tokens(chosen.tokens), captions)
 
 
 if __name__ == "__main__":

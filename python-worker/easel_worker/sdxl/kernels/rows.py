@@ -59,13 +59,17 @@ def with_neighbours(above: Array, here: Array, below: Array) -> Array:
 
 def from_left(sums: Array, width: int) -> Array:
     """Shift sums [rows · width, C] one pixel to the right, filling with zeros."""
-    return jnp.where(_column(sums, width) == 0, 0.0, pltpu.roll(sums, 1, 0))
+    return _unless(_column(sums, width) == 0, pltpu.roll(sums, 1, 0))
 
 
 def from_right(sums: Array, width: int) -> Array:
     """Shift sums [rows · width, C] one pixel to the left, filling with zeros."""
     moved = pltpu.roll(sums, sums.shape[0] - 1, 0)
-    return jnp.where(_column(sums, width) == width - 1, 0.0, moved)
+    return _unless(_column(sums, width) == width - 1, moved)
+
+
+def _unless(outside: Array, sums: Array) -> Array:
+    return jnp.where(outside, jnp.zeros((), sums.dtype), sums)
 
 
 def _column(sums: Array, width: int) -> Array:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 from jax.experimental.pallas import tpu as pltpu
+from jax.typing import DTypeLike
 
 from easel_worker.sdxl.kernels import rows as by_rows
 from easel_worker.sdxl.kernels.chip import LANES
@@ -33,14 +34,14 @@ class _Term(NamedTuple):
 
 
 def convolved(x: Array, weight: Array) -> Array:
-    """The sums of a filter for a block of rows, float32, with zeros left and right of the image.
+    """The sums of a filter for a block of rows, with zeros left and right of the image.
 
     Args:
         x: the block with a row above and one below, [rows + 2, W, in].
-        weight: [3, 3, in, out], an array or a reference.
+        weight: [3, 3, in, out], an array or a reference, in the dtype of x.
 
     Returns:
-        [rows · W, out].
+        [rows · W, out], float32; int32 of int8.
     """
     width, outputs = x.shape[1], weight.shape[-1]
     terms = _terms(x)
@@ -96,14 +97,20 @@ def _columns(term: _Term, weight: Array, columns: tuple[int, ...], lanes: slice)
 
 
 def _sum(terms: list[_Term], weights: list[Array]) -> Array:
-    total = jnp.zeros((terms[0].pixels.shape[0], weights[0].shape[-1]), jnp.float32)
+    shape = (terms[0].pixels.shape[0], weights[0].shape[-1])
+    total = jnp.zeros(shape, _sums_of(terms[0].pixels))
     for term, each in zip(terms, weights, strict=True):
         total += _product(term.pixels, each)
     return total
 
 
 def _product(pixels: Array, weights: Array) -> Array:
-    return jnp.dot(pixels, weights, preferred_element_type=jnp.float32)
+    return jnp.dot(pixels, weights, preferred_element_type=_sums_of(pixels))
+
+
+def _sums_of(x: Array) -> DTypeLike:
+    sums: DTypeLike = jnp.int32 if x.dtype == jnp.int8 else jnp.float32
+    return sums
 
 
 def _column(terms: list[_Term], weight: Array, column: int, lanes: slice) -> Array:
