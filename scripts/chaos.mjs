@@ -1,8 +1,8 @@
 // @ts-check
 // npm run chaos: 64 clients send 2,000 requests to a gateway with two workers (fake engine), while workers are killed, frozen
 // and restarted and clients disconnect and retry. Settings: REQUESTS, CLIENTS, FAULTS, SEED. Linux only: it reads /proc.
-// With --durable: 10,000 durable jobs at two gateways with one Valkey server, which all are killed, frozen and restarted;
-// with --results too, their images are files in a folder.
+// With --durable: 10,000 durable jobs at two gateways with one Valkey server, which all are killed, frozen and restarted, while
+// those that are told of the ends fail, hang and drop connections; with --results too, their images are files in a folder.
 import { script, StepError } from '../tools/run.mjs'
 import { build, setup } from '../tools/setup.mjs'
 
@@ -27,6 +27,8 @@ await script(async () => {
       clients: Number(CLIENTS),
       stepMs: 12,
       faults: Number(FAULTS),
+      // Longer than an attempt.
+      hangMs: 20_000,
       results: process.argv.includes('--results')
     })
     if (!printDurable(`Durable jobs (seed ${SEED})`, observed)) throw new StepError('at least one check failed')

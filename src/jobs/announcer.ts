@@ -47,7 +47,8 @@ export const DELAYS = [
 
 /** How much later an attempt may be than its delay says, so that those of a host that was away do not come together. */
 const JITTER = 0.2
-const LEASE_MS = 60_000
+/** Twice what an attempt may take. */
+const LEASE_MS = 30_000
 /** ms between two looks for what is due. */
 const LOOK_MS = 1000
 /** ms after which the store is told again what it could not be told. */

@@ -11,7 +11,7 @@ import { LogWatch } from './log-watch.mjs'
 
 /** A gateway process with workers of its own, which can be killed and started again under the same address. */
 export class DurableGateway {
-  /** @param {{ port: number, store: string, stepMs: number, jobs: number, claimTimeout: number, results?: string | undefined }} options */
+  /** @param {{ port: number, store: string, stepMs: number, jobs: number, claimTimeout: number, results?: string | undefined, hooks: { hosts: readonly string[], secret: string } }} options */
   constructor(options) {
     this.options = options
     this.url = `http://127.0.0.1:${options.port}`
@@ -27,7 +27,7 @@ export class DurableGateway {
   }
 
   async start() {
-    const { port, store, stepMs, jobs, claimTimeout, results } = this.options
+    const { port, store, stepMs, jobs, claimTimeout, results, hooks } = this.options
     if (this.folder === '') this.folder = await mkdtemp(join(tmpdir(), 'easel-durable-'))
     const child = startChild(process.execPath, [join(root, 'dist/main.js')], {
       stdio: ['ignore', 'pipe', 'ignore'],
@@ -42,6 +42,9 @@ export class DurableGateway {
         JOB_LIMIT: String(2 * jobs),
         JOB_CLAIM_TIMEOUT: String(claimTimeout),
         ...(results === undefined ? {} : { RESULTS: `file://${results}` }),
+        WEBHOOK_HOSTS: hooks.hosts.join(' '),
+        WEBHOOK_NETWORKS: '127.0.0.0/8',
+        WEBHOOK_SECRETS: hooks.secret,
         DRAIN_TIMEOUT: '1',
         HEARTBEAT_INTERVAL: '0.1',
         HEARTBEAT_TIMEOUT: '2',

@@ -9,7 +9,7 @@ import { machine, table } from '../../tools/table.mjs'
  */
 export function printDurable(
   title,
-  { jobs, ends, faults, unavailable, madeAgain, broken, logged, storeLines, seconds }
+  { jobs, ends, faults, unavailable, madeAgain, told, broken, logged, storeLines, seconds }
 ) {
   const list = (/** @type {Record<string, number>} */ counts) =>
     Object.entries(counts)
@@ -18,11 +18,12 @@ export function printDurable(
   const ended = Object.values(ends).reduce((sum, count) => sum + count, 0)
   console.log(`\n${title}: ${jobs} jobs in ${seconds.toFixed(0)} s; ${machine()}`)
   console.log(`faults: ${list(faults)}`)
+  console.log(`receivers of webhooks: ${list(told.failures)}; ${told.ends} ends in ${told.messages} messages`)
   console.log(`${unavailable} answers were 503 or missing and asked for again; ${madeAgain} further claims of jobs\n`)
   const findings = [
     ['every job has one end, none is lost', `${list(ends)} of ${jobs}`, ended === jobs],
     [
-      'bytes, files, counts and ledgers are right at both gateways',
+      'bytes, files, counts and ledgers are right at both gateways, and every end is told under one id',
       broken.length === 0 ? 'yes' : `${broken.length} broken, first: ${broken[0]}`,
       broken.length === 0
     ],

@@ -1,5 +1,6 @@
 // @ts-check
-// Durable jobs at two gateways with one Valkey server, while all of them are killed, frozen and restarted. `npm run chaos --
+// Durable jobs at two gateways with one Valkey server, while all of them are killed, frozen and restarted, and those that are told
+// of the ends fail, hang and drop connections. `npm run chaos --
 // --durable` and a test run it with different numbers.
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -10,13 +11,17 @@ import { randomNumbers } from '../../tools/random.mjs'
 import { lawGap, scrape } from '../support/metrics.mjs'
 import { startValkey } from '../support/valkey.mjs'
 import { DurableGateway } from './durable-gateway.mjs'
+import { EndsReceiver, SECRET } from './ends-receiver.mjs'
 import { digestOf } from './random-requests.mjs'
+import { by, wrongWith } from './told.mjs'
 
 const GATEWAYS = 2
 /** Seconds of a lease: short, so that jobs of killed gateways go on soon. */
 const CLAIM_TIMEOUT_S = 3
 /** Different requests, of which many jobs are made. */
 const BODIES = 40
+/** Hosts that are told of ends. */
+const RECEIVERS = 2
 /** Shares of jobs whose client also does this. */
 const REPEATS = 0.2
 const REUSES = 0.05
@@ -28,8 +33,8 @@ const KEY = 'easel:{jobs}:'
 const ENDS = new Set(['succeeded', 'failed', 'cancelled', 'expired'])
 
 /**
- * @typedef {{ seed: number, jobs: number, clients: number, stepMs: number, faults: number, results?: boolean }} Plan `results`:
- *   whether images are files in a folder
+ * @typedef {{ seed: number, jobs: number, clients: number, stepMs: number, faults: number, results?: boolean, hangMs: number }} Plan
+ *   `results`: whether images are files in a folder; `hangMs`: for how long receivers of webhooks hang
  * @typedef {{ status: string, outcome: string, revision: string }} End
  * @typedef {object} Observed
  * @property {number} jobs
@@ -37,6 +42,7 @@ const ENDS = new Set(['succeeded', 'failed', 'cancelled', 'expired'])
  * @property {Record<string, number>} faults
  * @property {number} unavailable answers 503 and broken connections that clients repeated after
  * @property {number} madeAgain claims beyond the first of their job
+ * @property {{ ends: number, messages: number, failures: Record<string, number> }} told of the ends of jobs with a webhook
  * @property {string[]} broken what must not happen
  * @property {string[]} logged log lines that must not occur
  * @property {number} storeLines log lines about the store
@@ -51,18 +57,29 @@ export async function runDurable(plan) {
   const valkey = await startValkey()
   const folder = await mkdtemp(join(tmpdir(), 'easel-durable-results-'))
   const results = plan.results ? folder : undefined
-  const options = { store: valkey.url, stepMs: plan.stepMs, jobs: plan.jobs, claimTimeout: CLAIM_TIMEOUT_S, results }
+  const receiver = new EndsReceiver(plan.seed, plan.hangMs)
+  await receiver.start(RECEIVERS)
+  const hooks = { hosts: receiver.urls, secret: SECRET }
+  const options = {
+    hooks,
+    store: valkey.url,
+    stepMs: plan.stepMs,
+    jobs: plan.jobs,
+    claimTimeout: CLAIM_TIMEOUT_S,
+    results
+  }
   /** @type {DurableGateway[]} */
   const gateways = []
   try {
     for (let index = 0; index < GATEWAYS; index++)
       gateways.push(new DurableGateway({ ...options, port: await freePort() }))
     await Promise.all(gateways.map((gateway) => gateway.start()))
-    return await new Durable(plan, gateways, valkey, results).run()
+    return await new Durable(plan, gateways, valkey, receiver, results).run()
   } finally {
     valkey.thaw()
     await Promise.all(gateways.map((gateway) => gateway.remove()))
     await valkey.stop()
+    await receiver.stop()
     await rm(folder, { recursive: true })
   }
 }
@@ -72,12 +89,14 @@ class Durable {
    * @param {Plan} plan
    * @param {DurableGateway[]} gateways
    * @param {import('../support/valkey.mjs').ValkeyServer} valkey
+   * @param {EndsReceiver} receiver
    * @param {string | undefined} results the folder of images, if they are not in Valkey
    */
-  constructor(plan, gateways, valkey, results) {
+  constructor(plan, gateways, valkey, receiver, results) {
     this.plan = plan
     this.gateways = gateways
     this.valkey = valkey
+    this.receiver = receiver
     this.results = results
     this.random = randomNumbers(plan.seed)
     /** @type {string[]} */
@@ -108,10 +127,11 @@ class Durable {
         }
       })
     )
-    await this.allEnded()
+    await this.noneLeft('jobs did not end', () => this.valkey.send('ZCARD', `${KEY}deadline`))
     over.abort()
     const faults = await haunting
     await watching
+    await this.noneLeft('ends were not told', () => this.valkey.send('SCARD', `${KEY}hooked`))
     const seconds = (performance.now() - start) / 1000
     const ends = await this.verify()
     const again = /** @type {string[]} */ (await this.fields('att')).reduce(
@@ -124,6 +144,11 @@ class Durable {
       faults,
       unavailable: this.unavailable,
       madeAgain: again,
+      told: {
+        ends: this.receiver.taken.size,
+        messages: this.receiver.told.length,
+        failures: this.receiver.failures
+      },
       broken: this.broken,
       logged: this.gateways.flatMap(({ bad }) => bad),
       storeLines: this.gateways.reduce((sum, { storeLines }) => sum + storeLines, 0),
@@ -134,7 +159,7 @@ class Durable {
   /** @param {number} index */
   async client(index) {
     const random = randomNumbers(this.plan.seed * 1_000_003 + index)
-    const body = bodyOf(index % BODIES)
+    const body = this.bodyFor(index)
     const path = `/jobs/${nameOf(index)}`
     const first = await this.ask('PUT', path, body, random)
     this.submitted += 1
@@ -160,6 +185,12 @@ class Durable {
     }
   }
 
+  /** @param {number} index */
+  bodyFor(index) {
+    const webhook = hasWebhook(index) ? this.receiver.addressFor(index) : undefined
+    return { ...bodyOf(index % BODIES), webhook }
+  }
+
   /**
    * A DELETE that is repeated, or comes after the end, forgets the job. It is then submitted again, as a client would.
    *
@@ -172,7 +203,7 @@ class Durable {
     const { status } = await this.ask('GET', path, undefined, random)
     if (status !== 404) return
     this.anew.add(nameOf(index))
-    await this.ask('PUT', path, bodyOf(index % BODIES), random)
+    await this.ask('PUT', path, this.bodyFor(index), random)
   }
 
   /**
@@ -222,6 +253,12 @@ class Durable {
     const starting = []
     /** @type {Record<string, () => Promise<void>>} */
     const kinds = {
+      // First: an end that a gateway claims and is not given is told half a minute later.
+      'store frozen': async () => {
+        this.valkey.freeze()
+        await pause(6000)
+        this.valkey.thaw()
+      },
       'gateway killed': async () => {
         const gateway = pick()
         await gateway.end('SIGKILL')
@@ -241,11 +278,6 @@ class Durable {
         const gateway = pick()
         await gateway.end('SIGTERM')
         starting.push(gateway.start())
-      },
-      'store frozen': async () => {
-        this.valkey.freeze()
-        await pause(6000)
-        this.valkey.thaw()
       },
       'gateway frozen': async () => {
         const gateway = pick()
@@ -307,14 +339,20 @@ class Durable {
     return { status, outcome: outcome ?? '', revision: revision ?? '' }
   }
 
-  async allEnded() {
+  /**
+   * Waits until nothing is left of what is counted.
+   *
+   * @param {string} what is wrong otherwise
+   * @param {() => Promise<unknown>} count
+   */
+  async noneLeft(what, count) {
     let [left, since] = [Infinity, performance.now()]
     for (;;) {
-      const waiting = await this.valkey.send('ZCARD', `${KEY}deadline`).catch(() => left)
+      const waiting = await count().catch(() => left)
       if (waiting === 0) return
       if (Number(waiting) < left) [left, since] = [Number(waiting), performance.now()]
       if (performance.now() - since > GIVE_UP_MS) {
-        this.broken.push(`${left} jobs did not end within ${GIVE_UP_MS / 1000} s`)
+        this.broken.push(`${left} ${what} within ${GIVE_UP_MS / 1000} s`)
         return
       }
       await sleep(200)
@@ -358,6 +396,7 @@ class Durable {
         this.expect(digestOf(bytes) === hash, `${id}'s file has other bytes`)
       }
     }
+    await this.verifyTold()
     await this.verifyStore()
     if (this.results !== undefined) await this.verifyFolder(this.results, stored)
     for (const { url } of this.gateways) {
@@ -365,6 +404,22 @@ class Durable {
       this.expect(gap === 0, `a gateway's ledger is off by ${gap}`)
     }
     return ends
+  }
+
+  /** Compares what was told with the ends in the store. */
+  async verifyTold() {
+    const { told, taken, broken } = this.receiver
+    for (const each of broken) this.expect(false, each)
+    const byJob = by(told, 'job')
+    for (let index = 0; index < this.plan.jobs; index++) {
+      const name = nameOf(index)
+      const fields = /** @type {string[]} */ (await this.valkey.send('HMGET', `${KEY}job:/${name}`, 'st', 'end'))
+      const end = hasWebhook(index) ? { status: fields[0] ?? '', endedAt: Number(fields[1]) } : undefined
+      const job = { name, taken, anew: this.anew.has(name) }
+      for (const each of wrongWith(byJob.get(name) ?? [], end, job)) this.expect(false, each)
+      byJob.delete(name)
+    }
+    this.expect(byJob.size === 0, `ends were told of no job: ${[...byJob.keys()].slice(0, 5)}`)
   }
 
   /** What the same requests get at once. */
@@ -434,6 +489,11 @@ function namesOf(stored) {
 /** @param {number} index */
 function nameOf(index) {
   return `job-${index}`
+}
+
+/** @param {number} index */
+function hasWebhook(index) {
+  return index % 4 !== 3
 }
 
 /** @param {number} which */
