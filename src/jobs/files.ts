@@ -76,11 +76,19 @@ export class JobFileStore {
     return at === this.#results.identity
   }
 
+  #sayGivenUp(jobs: number): void {
+    this.#log.warn(
+      { jobs },
+      `the files of ${jobs} forgotten jobs stay in RESULTS until a rule of the bucket or RESULTS_KEEP deletes them: more waited to be deleted than JOB_LIMIT allows (${this.#store.bounds.jobs})`
+    )
+  }
+
   async #clean(): Promise<void> {
     while (!this.#closed) {
       const left = await this.#store.leftOver(this.#results.identity)
-      if (left.length === 0) return
-      for (const files of left) {
+      if (left.givenUp > 0) this.#sayGivenUp(left.givenUp)
+      if (left.files.length === 0) return
+      for (const files of left.files) {
         if (this.#closed) return
         if (!(await this.#results.delete(namesOf(files)))) {
           this.#pausedUntil = performance.now() + PAUSE_MS

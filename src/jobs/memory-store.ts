@@ -19,6 +19,7 @@ import {
   type JobState,
   type JobStatus,
   type JobStore,
+  type LeftOver,
   MAX_CRASHES,
   MOST_LEFT_OVER,
   type NewJob,
@@ -92,6 +93,7 @@ export class MemoryJobStore implements JobStore {
   readonly #scopes = new Map<string, { jobs: number; bytes: number }>()
   /** Files that no job has any more, as JSON, with when somebody may delete them. */
   readonly #left = new Map<string, number>()
+  #givenUp = 0
   readonly #hold: Hold
   #bytes = 0
   /** The virtual time of the last claim, by model. */
@@ -252,10 +254,10 @@ export class MemoryJobStore implements JobStore {
     if (!isSame(this.#jobs.get(keyOf(name))?.files, files)) this.#addLeft(files, 0)
   }
 
-  async leftOver(at: string): Promise<readonly JobFiles[]> {
+  async leftOver(at: string): Promise<LeftOver> {
     const now = Date.now()
     const due = [...this.#left].filter(([, time]) => time <= now).sort(([, a], [, b]) => a - b)
-    return due
+    const files = due
       .map(([files]) => JSON.parse(files) as JobFiles)
       .filter((files) => files.at === at)
       .slice(0, MOST_LEFT_OVER)
@@ -263,6 +265,9 @@ export class MemoryJobStore implements JobStore {
         this.#left.set(JSON.stringify(files), now + DELETE_AGAIN_MS)
         return files
       })
+    const givenUp = this.#givenUp
+    this.#givenUp = 0
+    return { files, givenUp }
   }
 
   async deleted(files: JobFiles): Promise<void> {
@@ -366,6 +371,7 @@ export class MemoryJobStore implements JobStore {
   #addLeft(files: JobFiles, after: number): void {
     this.#left.set(JSON.stringify(files), Date.now() + after)
     if (this.#left.size <= this.bounds.jobs) return
+    this.#givenUp += 1
     const oldest = Math.min(...this.#left.values())
     for (const [left, time] of this.#left) if (time === oldest) return void this.#left.delete(left)
   }

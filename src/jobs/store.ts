@@ -134,6 +134,13 @@ export interface JobFiles {
   readonly files: readonly string[]
 }
 
+/** Files that no job has any more. */
+export interface LeftOver {
+  readonly files: readonly JobFiles[]
+  /** Of how many jobs the files will not be deleted. */
+  readonly givenUp: number
+}
+
 /** How many jobs there are by status, and their bytes, when the store was last looked at. */
 export interface JobCounts {
   readonly queued: number
@@ -225,9 +232,9 @@ export interface JobStore {
   /**
    * Files of this place that belong to no job any more: of jobs that were forgotten, or ended without images. Each is given to one
    * gateway at a time, and again later unless it says that they are deleted. There are at most as many as `bounds.jobs`
-   * has jobs; beyond that the oldest are given up.
+   * has jobs; beyond that the oldest are given up, and one gateway is told how many since it last was.
    */
-  leftOver: (at: string) => Promise<readonly JobFiles[]>
+  leftOver: (at: string) => Promise<LeftOver>
   /** Says that they are deleted. */
   deleted: (files: JobFiles) => Promise<void>
   /**

@@ -12,9 +12,9 @@ import { Results } from '../../src/results/results.js'
 import { Signer } from '../../src/results/signature.js'
 import type { ImageFile } from '../../src/service/run.js'
 import { until } from '../support/wait.js'
-import { BOUNDS, job } from './contract.js'
+import { BOUNDS, job, leftAt } from './contract.js'
 
-async function open() {
+async function open(bounds = BOUNDS) {
   const folder = mkdtempSync(join(tmpdir(), 'easel-test-'))
   const signer = new Signer('secret')
   const disk = await FolderStore.open({ folder, signer, path: '/results/', keep: 3600, maxBytes: 10_000 })
@@ -22,7 +22,7 @@ async function open() {
   const log = pino({}, { write: (line: string) => void logs.push(line) })
   const deleted: string[] = []
   const observer = { stored: () => undefined, deleted: (outcome: string) => void deleted.push(outcome) }
-  const store = new MemoryJobStore({ bounds: BOUNDS, memory: new MemoryBudget(2 ** 26), makeRoom: () => true })
+  const store = new MemoryJobStore({ bounds, memory: new MemoryBudget(2 ** 26), makeRoom: () => true })
   const files = new JobFileStore(new Results({ store: disk, urlTtl: 60, log, observer }), store, log)
   onTestFinished(async () => {
     await files.close()
@@ -37,11 +37,11 @@ const name = { scope: '', id: 'a' }
 const left = new AbortController().signal
 
 /** Makes a job with two files, and forgets it. */
-async function forgotten({ files, store }: Awaited<ReturnType<typeof open>>) {
+async function forgotten({ files, store }: Awaited<ReturnType<typeof open>>, folder = 'unique') {
   await store.submit(job('a'))
   const claim = (await store.claim('me', [''], []))!
   const images = [image(0), image(1)]
-  const planned = files.plan(name, 'unique', images)
+  const planned = files.plan(name, folder, images)
   await store.keepIn(claim, planned)
   for (const each of images) await files.save(planned, each.index, each)
   await store.end(claim, 'succeeded', '{}')
@@ -77,7 +77,18 @@ it('says that it cannot delete, tries again later, and deletes what is left then
   files.clean()
   await vi.waitFor(() => expect(disk.bytes).toBe(0))
   vi.advanceTimersByTime(DELETE_AGAIN_MS)
-  await vi.waitFor(async () => expect(await store.leftOver(disk.identity)).toEqual([]))
+  await vi.waitFor(async () => expect(await leftAt(store, disk.identity)).toEqual([]))
+})
+
+it('says of how many jobs the files stay, and why, when too many wait to be deleted', async () => {
+  const opened = await open({ ...BOUNDS, jobs: 1 })
+  for (const folder of ['1', '2', '3']) await forgotten(opened, folder)
+  opened.files.clean()
+  await until('the last ones are deleted', () => opened.deleted.length === 2)
+  const lines = opened.logs.map((line) => JSON.parse(line) as { msg: string })
+  expect(lines).toMatchObject([
+    { level: 40, jobs: 2, msg: expect.stringMatching(/2 forgotten jobs.*JOB_LIMIT/) as string }
+  ])
 })
 
 it('neither reads nor deletes what is in other RESULTS', async () => {

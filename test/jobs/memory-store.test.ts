@@ -2,7 +2,7 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { MemoryJobStore } from '../../src/jobs/memory-store.js'
 import { DELETE_AGAIN_MS, SETTLE_MS } from '../../src/jobs/store.js'
 import { MemoryBudget } from '../../src/memory.js'
-import { BOUNDS, contract, job, type OpenStore } from './contract.js'
+import { BOUNDS, contract, job, leftAt, type OpenStore } from './contract.js'
 import { recordContract } from './record-contract.js'
 
 const MEMORY = 2 ** 26
@@ -32,9 +32,9 @@ describe('the store in memory', () => {
     await store.cancel({ scope: '', id: 'a' }, '{}')
     for (const pause of [SETTLE_MS, DELETE_AGAIN_MS]) {
       vi.advanceTimersByTime(pause - 1)
-      expect(await store.leftOver('here')).toEqual([])
+      expect(await leftAt(store, 'here')).toEqual([])
       vi.advanceTimersByTime(1)
-      expect(await store.leftOver('here')).toEqual([files])
+      expect(await leftAt(store, 'here')).toEqual([files])
     }
   })
 

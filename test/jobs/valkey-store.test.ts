@@ -10,7 +10,7 @@ import { parseValkeyAddress } from '../../src/valkey-address.js'
 import { certificate } from '../support/certificate.js'
 import { startValkey, type ValkeyServer } from '../support/valkey.mjs'
 import { until } from '../support/wait.js'
-import { BOUNDS, contract, hook, job, tell } from './contract.js'
+import { BOUNDS, contract, hook, job, leftAt, tell } from './contract.js'
 import { recordContract } from './record-contract.js'
 
 const INSTALL_MS = 300_000
@@ -117,12 +117,12 @@ describe('the store in Valkey', () => {
     await store.cancel({ scope: '', id: 'a' }, '{}')
     const left = 'easel:{jobs}:left:here'
     for (const pause of [SETTLE_MS, DELETE_AGAIN_MS]) {
-      expect(await store.leftOver('here')).toEqual([])
+      expect(await leftAt(store, 'here')).toEqual([])
       const [member, due] = (await server.send('ZRANGE', left, 0, -1, 'WITHSCORES')) as string[]
       const [seconds] = (await server.send('TIME')) as string[]
       expect(Math.abs(Number(due) - Number(seconds) * 1000 - pause)).toBeLessThan(5000)
       await server.send('ZADD', left, 1, member!)
-      expect(await store.leftOver('here')).toEqual([files])
+      expect(await leftAt(store, 'here')).toEqual([files])
     }
     // A list that no gateway looks at goes away by itself.
     expect(await server.send('PTTL', left)).toBeGreaterThan(6 * 86_400_000)

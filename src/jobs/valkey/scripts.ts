@@ -286,10 +286,10 @@ if get(name, 'files') ~= files then add_left(at, files, 0) end`,
   easelLeftOver: `${ALWAYS}
 local again, most, bound = unpack(ARGV, 2, 4)
 local left, time = P .. 'left:' .. ARGV[1], now()
-call('ZREMRANGEBYRANK', left, 0, -1 - bound)
+local given_up = call('ZREMRANGEBYRANK', left, 0, -1 - bound)
 local all = call('ZRANGE', left, '-inf', int(time), 'BYSCORE', 'LIMIT', 0, most)
 for _, files in ipairs(all) do call('ZADD', left, int(time + again), files) end
-return all`,
+return {given_up, all}`,
 
   /** place */
   easelMeet: `${ALWAYS}

@@ -21,6 +21,7 @@ import {
   type JobPicture,
   type JobState,
   type JobStore,
+  type LeftOver,
   MAX_CRASHES,
   MOST_LEFT_OVER,
   type NewJob,
@@ -256,10 +257,11 @@ export class ValkeyJobStore implements JobStore {
     await this.#connection.script('easelLeave', keyOf(name), files.at, JSON.stringify(files))
   }
 
-  async leftOver(at: string): Promise<readonly JobFiles[]> {
+  async leftOver(at: string): Promise<LeftOver> {
     const { jobs } = this.bounds
-    const all = await this.#connection.script('easelLeftOver', at, DELETE_AGAIN_MS, MOST_LEFT_OVER, jobs)
-    return (all as string[]).map((files) => JSON.parse(files) as JobFiles)
+    const left = await this.#connection.script('easelLeftOver', at, DELETE_AGAIN_MS, MOST_LEFT_OVER, jobs)
+    const [givenUp, all] = left as [number, string[]]
+    return { files: all.map((files) => JSON.parse(files) as JobFiles), givenUp }
   }
 
   async deleted(files: JobFiles): Promise<void> {
