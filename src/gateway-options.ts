@@ -320,7 +320,7 @@ export const options = {
   pictureFolder: optional({
     env: 'PICTURE_FOLDER',
     value: 'path',
-    doc: 'Folder for such pictures while a request needs them. The files have no names, so they are gone when the process ends. Should not be in memory (tmpfs). Default: the temporary folder.',
+    doc: 'Folder for such pictures while a request needs them. The files have no names, so they are gone when the process ends. Should not be in memory (tmpfs). The gateway does not start if it cannot write there. Default: the temporary folder.',
     parse: (value: string) => resolve(value)
   }),
   results: optional({

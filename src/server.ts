@@ -1,6 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
-import { availableParallelism } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
@@ -45,6 +45,7 @@ import { ImageService } from './service/service.js'
 import { SdxlTokenizers, SharedParts } from './tokenizer/index.js'
 import { noTracing, type Tracing } from './tracing/tracing.js'
 import { MAX_FILES, UploadStore } from './uploads/store.js'
+import { tryFolder, useFolder } from './use-folder.js'
 import { readVersion } from './version.js'
 import { secretsIn } from './webhooks/secrets.js'
 import { WebhookSender } from './webhooks/sender.js'
@@ -95,6 +96,10 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
   const metrics = createMetrics()
   const memory = new MemoryBudget(options.memoryBudget)
   const holdStates = (bytes: number) => memory.tryHold('states', bytes)
+  // Before any worker starts.
+  const stored = options.results && (await openResults({ ...options, results: options.results }, log, metrics))
+  const { pictureFolder } = options
+  if (pictureFolder !== tmpdir()) await useFolder(`PICTURE_FOLDER=${pictureFolder}`, () => tryFolder(pictureFolder))
   const processes = workerProcesses(options)
   const maxFiles = fileRoom(MAX_FILES)
   const reserve =
@@ -157,7 +162,6 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
     version,
     observer: metrics.observer
   })
-  const stored = options.results && (await openResults({ ...options, results: options.results }, log, metrics))
   const bounds: JobBounds = {
     jobs: options.jobLimit,
     bytes: options.jobBytes,
@@ -325,7 +329,12 @@ async function openJobStore(
 ): Promise<JobStore> {
   if (address === undefined) return new MemoryJobStore(parts)
   const { ValkeyJobStore } = await import('./jobs/valkey/store.js')
-  const trusted = jobStoreCa === undefined ? undefined : await readFile(jobStoreCa, 'utf8')
+  const trusted =
+    jobStoreCa === undefined
+      ? undefined
+      : await readFile(jobStoreCa, 'utf8').catch((error: Error) => {
+          throw new Error(`JOB_STORE_CA: ${error.message}; give a file of certificates as PEM`, { cause: error })
+        })
   return new ValkeyJobStore({ address, replicas, bounds: parts.bounds, log, trusted, place })
 }
 

@@ -57,6 +57,24 @@ describe('the command', () => {
     )
   })
 
+  it.each([
+    ['RESULTS', 'file:///proc/x'],
+    ['RESULTS', 'file:///etc/passwd'],
+    ['PICTURE_FOLDER', '/proc/x']
+  ])('says in one line that nothing can be written to %s=%s, before a worker starts', async (name, value) => {
+    const gateway = start({ [name]: value })
+    expect(await gateway.exit).toEqual({ code: 1, signal: null })
+    expect(gateway.output()).toMatch(
+      new RegExp(`^easel: cannot start: ${name}=${value}: no files can be written there: E.*Give a folder.*\n$`)
+    )
+  })
+
+  it('names JOB_STORE_CA when that cannot be read', async () => {
+    const gateway = start({ JOB_STORE: 'valkeys://127.0.0.1:1', JOB_STORE_CA: '/nowhere/ca.pem', LOG_LEVEL: 'fatal' })
+    expect(await gateway.exit).toEqual({ code: 1, signal: null })
+    expect(gateway.output()).toMatch(/^easel: cannot start: JOB_STORE_CA: ENOENT.*PEM\n$/)
+  })
+
   it('says that HOST is not an address of this machine', async () => {
     const gateway = start({ HOST: '192.0.2.1' })
     expect(await gateway.exit).toEqual({ code: 1, signal: null })

@@ -1,7 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto'
 import {
   type FileHandle,
-  mkdir,
   open,
   readdir,
   readlink,
@@ -14,6 +13,7 @@ import {
 } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { EaselError } from '../errors.js'
+import { makeFolder, tryFolder, useFolder } from '../use-folder.js'
 import type { Signer } from './signature.js'
 import { bytesOf, type ResultStore } from './store.js'
 
@@ -60,13 +60,15 @@ export class FolderStore implements ResultStore {
     this.#timer = setInterval(() => void this.sweep().catch(() => undefined), SWEEP_MS).unref()
   }
 
-  /** Opens the folder, and makes it if it does not exist. @throws Error when files cannot be written in it */
+  /** Opens the folder, and makes it if it does not exist. @throws Error that names RESULTS when files cannot be written in it */
   static async open(options: FolderOptions): Promise<FolderStore> {
-    await mkdir(options.folder, { recursive: true })
-    const trial = join(options.folder, `${randomUUID()}${UNFINISHED}`)
-    await writeFile(trial, '')
-    await unlink(trial)
-    const store = new FolderStore(options, await identify(options.folder))
+    const { folder } = options
+    const identity = await useFolder(`RESULTS=file://${folder}`, async () => {
+      await makeFolder(folder)
+      await tryFolder(folder, UNFINISHED)
+      return identify(folder)
+    })
+    const store = new FolderStore(options, identity)
     await store.sweep()
     return store
   }
@@ -84,7 +86,7 @@ export class FolderStore implements ResultStore {
     const fresh = `${target}.${randomUUID()}${UNFINISHED}`
     this.#bytes += bytes.length
     try {
-      await mkdir(dirname(target), { recursive: true })
+      await makeFolder(dirname(target))
       await writeFile(fresh, bytes, { flag: 'wx', signal })
       const replaced = await sizeOf(target)
       await rename(fresh, target)
