@@ -130,7 +130,7 @@ export const options = {
   curveWorkerKeys: optional({
     env: 'CURVE_WORKER_KEYS',
     value: 'file',
-    doc: "File with the public CURVE keys of the workers, one a line, read again at each connection. Other peers are refused. Default: whoever knows the gateway's public key may connect.",
+    doc: "File with the public CURVE keys of the workers, one a line, read again at each connection; name=NAME after a key lets its workers have that name only, name=BEGINNING* names that begin so. Other peers are refused. Default: whoever knows the gateway's public key may connect.",
     parse: (value: string) => resolve(value)
   }),
   engine: oneOf(

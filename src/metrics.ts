@@ -104,7 +104,7 @@ export function createMetrics(): Metrics {
   const malformed = counter('easel_malformed_messages_total', 'Dropped messages on the worker socket.', ['reason'])
   const peersRefused = counter(
     'easel_worker_peers_refused_total',
-    'Connections to the worker socket that ended before they were those of a worker, by reason: key, protocol, handshake.',
+    'Connections to the worker socket that did not become those of a worker, by reason: key, protocol, handshake, name.',
     ['reason']
   )
   const slow = counter('easel_slow_readers_total', 'Clients disconnected because they did not read their answers.')

@@ -1,9 +1,14 @@
 import { readFile } from 'node:fs/promises'
 import { Context, Router } from 'zeromq'
 import { CURVE_KEY, toZ85 } from '../z85.js'
+import { ConnectionIds } from './connection-ids.js'
+import { mayHaveName, parseWorkerKeys, type WorkerKeys } from './worker-keys.js'
 
 /** Where ZeroMQ asks about the peers of its context. @see https://rfc.zeromq.org/spec/27/ */
 const ASKED_AT = 'inproc://zeromq.zap.01'
+
+/** The property by which ZeroMQ names a connection. @see https://rfc.zeromq.org/spec/23/ */
+const ROUTING_ID = 'Identity'
 
 /** ZeroMQ asks about the peers of a socket with CURVE only if the socket has a domain. */
 const DOMAIN = 'workers'
@@ -16,9 +21,24 @@ export interface CurveKeys {
   readonly workerKeys: string | undefined
 }
 
+/** Who is behind a routing id: undefined for one that was not given to a connection. */
+export type PeerOf = (id: string) => Peer | undefined
+
+/** The holder of a let-in key, over one connection. */
+export interface Peer {
+  /** Its public key, in Z85. */
+  readonly key: string
+  /** Later connections have higher ones. */
+  readonly connection: number
+  /** Whether the operator lets a worker with this key have this name. */
+  readonly mayBe: (worker: string) => boolean
+}
+
 /** Options of a ROUTER that lets in workers by their keys. */
 export interface CurveDoor {
   readonly options: { context: Context; curveServer: true; curveSecretKey: string; zapDomain: string }
+  /** Who is behind a connection; undefined where peers say themselves who they are. */
+  readonly peerOf: PeerOf | undefined
   /** Call it after the ROUTER is closed. */
   readonly close: () => void
 }
@@ -46,38 +66,23 @@ export async function readCurveKeys(
 }
 
 /**
- * The public keys in the text of a file: one a line, in Z85. What follows a key on its line, and lines that begin with
- * "# ", are for people.
- *
- * @throws Error that names the line
- */
-export function parseWorkerKeys(text: string): ReadonlySet<string> {
-  const keys = new Set<string>()
-  for (const [index, line] of text.split('\n').entries()) {
-    const [key = ''] = line.trim().split(/\s+/)
-    // A key may itself contain or begin with a "#".
-    if (key === '' || key === '#') continue
-    if (!CURVE_KEY.test(key))
-      throw new Error(`line ${index + 1} must begin with a public key of 40 characters (Z85), or with "# "`)
-    keys.add(key)
-  }
-  if (keys.size === 0) throw new Error('has no key; put the public key of each worker on a line of its own')
-  return keys
-}
-
-/**
  * Answers ZeroMQ's question for each new connection: is this key a worker's? The file is read again each time, so keys
  * come and go without a restart. While the file cannot be used, the keys that it had last stay valid.
  *
+ * zeromq.js does not tell whose key a message came with. So the answer also names the connection, by an id that says it;
+ * libzmq takes that instead of the name that the peer gave itself.
+ *
+ * @see https://github.com/zeromq/libzmq/blob/622fc6dde99ee172ebaa9c8628d85a7a1995a21d/src/mechanism.cpp#L240
  * @param onError called when the file cannot be used
  */
 export async function openDoor(keys: CurveKeys, onError: (error: Error) => void): Promise<CurveDoor> {
   // A context of its own: ZeroMQ asks one handler for all sockets of a context.
   const context = new Context()
   const options = { context, curveServer: true, curveSecretKey: keys.secretKey, zapDomain: DOMAIN } as const
-  if (keys.workerKeys === undefined) return { options, close: () => undefined }
+  if (keys.workerKeys === undefined) return { options, peerOf: undefined, close: () => undefined }
   const file = keys.workerKeys
   let known = await readWorkerKeys(file)
+  const ids = new ConnectionIds()
   const handler = new Router({ context, linger: 0 })
   await handler.bind(ASKED_AT)
   const answering = (async () => {
@@ -86,26 +91,41 @@ export async function openDoor(keys: CurveKeys, onError: (error: Error) => void)
         onError(error)
         return known
       })
-      const answer = answerTo(frames, known)
+      const answer = answerTo(frames, known, ids)
       if (answer !== undefined) await handler.send(answer)
     }
   })()
   // The loop ends when the socket closes; an error then is irrelevant.
   answering.catch(() => undefined)
-  return { options, close: () => handler.close() }
+  const peerOf = (id: string): Peer | undefined => {
+    const connection = ids.read(id)
+    if (connection === undefined) return undefined
+    const key = toZ85(connection.key)
+    return { key, connection: connection.number, mayBe: (worker) => mayHaveName(known, key, worker) }
+  }
+  return { options, peerOf, close: () => handler.close() }
 }
 
 /** ZAP 1.0: version, request id, status, its text, user id, metadata. */
-function answerTo(frames: readonly Buffer[], known: ReadonlySet<string>): (string | Buffer)[] | undefined {
+function answerTo(frames: readonly Buffer[], known: WorkerKeys, ids: ConnectionIds): (string | Buffer)[] | undefined {
   const start = frames.findIndex(({ length }) => length === 0) + 1
   const [version, id, , , , mechanism, key] = frames.slice(start)
   if (version === undefined || id === undefined) return undefined
   const right = mechanism?.toString() === 'CURVE' && key !== undefined && known.has(toZ85(key))
-  const status = right ? ['200', 'OK'] : ['400', 'not a key of CURVE_WORKER_KEYS']
-  return [...frames.slice(0, start), version, id, ...status, '', '']
+  const answer = right
+    ? ['200', 'OK', '', property(ROUTING_ID, ids.give(key))]
+    : ['400', 'not a key of CURVE_WORKER_KEYS', '', '']
+  return [...frames.slice(0, start), version, id, ...answer]
 }
 
-async function readWorkerKeys(path: string): Promise<ReadonlySet<string>> {
+/** Metadata of one property, as ZeroMQ writes it. */
+function property(name: string, value: string): Buffer {
+  const length = Buffer.alloc(4)
+  length.writeUInt32BE(Buffer.byteLength(value))
+  return Buffer.concat([Buffer.from([name.length]), Buffer.from(name), length, Buffer.from(value)])
+}
+
+async function readWorkerKeys(path: string): Promise<WorkerKeys> {
   return parseWorkerKeys(await readFile(path, 'utf8'))
 }
 

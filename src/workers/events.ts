@@ -21,14 +21,15 @@ export interface PoolObserver {
   restart: (worker: string) => void
   /** A message was dropped. */
   malformed: (reason: Malformation | 'unknown_peer') => void
-  /** A connection to the worker socket ended before it was one of a worker. */
+  /** A connection to the worker socket did not become one of a worker. */
   peerRefused: (reason: RefusedPeer) => void
 }
 
 /**
  * Why: its `key` is no worker's, it does not speak the `protocol` (no encryption where keys are needed, or another
- * gateway's key), or its `handshake` broke off or took too long.
+ * gateway's key), or its `handshake` broke off or took too long. A worker's `name` is another's, or not one for its key.
  */
-export type RefusedPeer = 'key' | 'protocol' | 'handshake'
+export type RefusedPeer = RefusedConnection | 'name'
+export type RefusedConnection = 'key' | 'protocol' | 'handshake'
 
 export type LossCause = 'exited' | 'silent' | 'hung' | 'unreachable' | 'replaced' | 'left' | 'session'

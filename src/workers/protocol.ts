@@ -430,9 +430,9 @@ const WELCOME = Type.Object(
 
 const REFUSED = Type.Object(
   {
-    code: Type.Unsafe<'protocol' | 'tokenizer' | 'model'>({
+    code: Type.Unsafe<'protocol' | 'tokenizer' | 'model' | 'name'>({
       ...Name,
-      description: 'protocol, tokenizer or model; a worker must also exit on an unknown code'
+      description: 'protocol, tokenizer, model or name; a worker must also exit on an unknown code'
     }),
     message: Type.String()
   },

@@ -1,6 +1,7 @@
 import type { Log } from '../logger.js'
 import type { PoolObserver, LossCause } from './events.js'
 import { type Decode } from './codec.js'
+import type { Peer, PeerOf } from './curve.js'
 import type { TickCounter } from './ticks.js'
 import {
   type GatewayMessage,
@@ -10,11 +11,15 @@ import {
   pack,
   type WorkerMessage
 } from './protocol.js'
+import { nameRefusal } from './name-refusal.js'
 import { LISTS, withHeartbeat } from './sizes.js'
 
 /** A worker whose HELLO was accepted. */
 export interface ConnectedWorker {
   readonly name: string
+  /** The routing id of its connection: its name, unless the socket knows who is behind a connection. */
+  readonly peer: string
+  readonly holder: Peer | undefined
   /** Its HELLO, updated by later heartbeats. */
   hello: Hello
   /** Identifies this connection: sent in WELCOME and repeated in every heartbeat. */
@@ -41,6 +46,8 @@ export interface RegistryOptions {
   heartbeatTimeout: number
   /** ms without a finished step, while rows are in use, after which a worker is hung */
   stepTimeout: number
+  /** Who is behind a peer; undefined where a worker's name is its routing id. */
+  peerOf: PeerOf | undefined
   /** Why a worker of this name and HELLO is refused, or undefined. */
   refusal: (worker: string, hello: Hello) => Refusal | undefined
   decode: Decode
@@ -79,7 +86,7 @@ const CAUSE_WAIT_MS = 500
 const UNNAMED = '\0'
 
 /** Most peers remembered as already logged. Bounded, so that strangers cannot fill the memory. */
-const MAX_LOGGED_PEERS = 1000
+const MAX_LOGGED = 1000
 
 /**
  * Tracks which workers are connected and alive.
@@ -90,7 +97,9 @@ const MAX_LOGGED_PEERS = 1000
 export class WorkerRegistry {
   readonly #options: RegistryOptions
   readonly #workers = new Map<string, ConnectedWorker>()
-  readonly #loggedPeers = new Set<string>()
+  /** By their connections. */
+  readonly #peers = new Map<string, ConnectedWorker>()
+  readonly #logged = new Set<string>()
   #sessions = 0
 
   constructor(options: RegistryOptions) {
@@ -101,8 +110,10 @@ export class WorkerRegistry {
     return this.#workers
   }
 
-  send(peer: string, message: GatewayMessage): void {
-    this.#options.send(peer, pack(message))
+  /** Sends to a worker. One that is not connected may still hear it where its name is its routing id. */
+  send(name: string, message: GatewayMessage): void {
+    const peer = this.#workers.get(name)?.peer ?? (this.#options.peerOf === undefined ? name : undefined)
+    if (peer !== undefined) this.#send(peer, message)
   }
 
   /** Handles one message from the socket. Malformed ones are counted, and logged once per peer. */
@@ -116,7 +127,7 @@ export class WorkerRegistry {
       return
     }
     if (message.kind !== 'HELLO') this.#fromWorker(peer, message)
-    else if (message.header.worker === peer) this.#hello(peer, message.header)
+    else if (this.#mayGreet(peer, message.header)) this.#hello(peer, message.header)
     else this.#misnamedPeer(peer, message.header)
   }
 
@@ -124,13 +135,13 @@ export class WorkerRegistry {
   tick(): void {
     for (const worker of this.#workers.values()) {
       if (this.#fault(worker) !== undefined) void this.#loseIfStillFaulty(worker)
-      else this.send(worker.name, { kind: 'PING', header: { session: worker.session } })
+      else this.#send(worker.peer, { kind: 'PING', header: { session: worker.session } })
     }
   }
 
   /** A message to a worker could not be delivered. Unless it reconnects or its process exits soon, it is lost. */
-  unreachable(name: string): void {
-    const worker = this.#workers.get(name)
+  unreachable(peer: string): void {
+    const worker = this.#peers.get(peer)
     if (worker !== undefined) worker.unreachableTick ??= this.#options.ticks.now
   }
 
@@ -139,6 +150,7 @@ export class WorkerRegistry {
     const worker = this.#workers.get(name)
     if (worker === undefined) return
     this.#workers.delete(name)
+    this.#peers.delete(worker.peer)
     this.#options.observer.workerLost(name, cause)
     if (cause !== 'left') this.#options.log.warn({ worker: name, cause }, `lost worker ${name}: ${cause}`)
     this.#options.onLost(worker, cause)
@@ -159,28 +171,48 @@ export class WorkerRegistry {
     if (fault !== undefined && this.#workers.get(worker.name) === worker) this.lose(worker.name, fault)
   }
 
+  #send(peer: string, message: GatewayMessage): void {
+    this.#options.send(peer, pack(message))
+  }
+
+  /** Whether a HELLO may be one of this connection. */
+  #mayGreet(peer: string, { worker: name }: Hello): boolean {
+    const { peerOf } = this.#options
+    if (peerOf === undefined) return name === peer
+    const holder = peerOf(peer)
+    const known = this.#workers.get(name)?.holder
+    // A connection has one worker, and a worker's earlier connections are over.
+    const late = holder !== undefined && known?.key === holder.key && known.connection > holder.connection
+    return holder !== undefined && !late && (this.#peers.get(peer)?.name ?? name) === name
+  }
+
   #hello(peer: string, hello: Hello): void {
-    const { log, observer, ticks, now } = this.#options
-    const refusal = this.#options.refusal(peer, hello)
+    const { log, observer, ticks, now, peerOf } = this.#options
+    const name = hello.worker
+    const holder = peerOf?.(peer)
+    if (holder !== undefined && this.#refusesName(name, peer, holder)) return
+    const refusal = this.#options.refusal(name, hello)
     if (refusal !== undefined) {
       // Its connection took over the name, so the worker that had it is gone: requeue that worker's tasks.
-      this.lose(peer, 'replaced')
+      if (holder === undefined || this.#peers.has(peer)) this.lose(name, 'replaced')
       const { code, message, ...fields } = refusal
-      log.error({ worker: peer, ...fields }, `worker ${peer} refused: ${message}`)
-      this.send(peer, { kind: 'REFUSED', header: { code, message } })
+      log.error({ worker: name, ...fields }, `worker ${name} refused: ${message}`)
+      this.#send(peer, { kind: 'REFUSED', header: { code, message } })
       return
     }
-    const known = this.#workers.get(peer)
-    if (known?.hello.pid === hello.pid && known.heartbeat === undefined) {
+    const known = this.#workers.get(name)
+    if (known?.peer === peer && known.hello.pid === hello.pid && known.heartbeat === undefined) {
       // It repeated HELLO before our WELCOME reached it.
       this.#welcome(known)
       return
     }
     // Not lost before: a new process under the same name, or a worker that dropped its session.
-    this.lose(peer, 'replaced')
+    this.lose(name, 'replaced')
     const session = this.#newSession()
     const worker: ConnectedWorker = {
-      name: peer,
+      name,
+      peer,
+      holder,
       hello,
       session,
       heartbeat: undefined,
@@ -189,40 +221,53 @@ export class WorkerRegistry {
       progressTick: ticks.now,
       unreachableTick: undefined
     }
-    this.#workers.set(peer, worker)
+    this.#workers.set(name, worker)
+    this.#peers.set(peer, worker)
     this.#welcome(worker)
-    observer.hello(peer, hello)
+    observer.hello(name, hello)
     log.info(
       {
-        worker: peer,
+        worker: name,
         pid: hello.pid,
         model: hello.model,
         sizes: hello.sizes,
         rows: hello.rows,
         devices: hello.devices
       },
-      `worker ${peer} is ready: ${hello.model.id} on ${hello.devices.length} × ${hello.devices[0]?.kind ?? 'nothing'}`
+      `worker ${name} is ready: ${hello.model.id} on ${hello.devices.length} × ${hello.devices[0]?.kind ?? 'nothing'}`
     )
     this.#options.onReady(worker)
+  }
+
+  /** Refuses a worker whose name is another's, or not one for its key. */
+  #refusesName(name: string, peer: string, holder: Peer): boolean {
+    const owner = this.#workers.get(name)?.holder?.key
+    const refusal = nameRefusal(name, holder, owner)
+    if (refusal === undefined) return false
+    const { key } = holder
+    this.#options.observer.peerRefused('name')
+    this.#logOnce(`${key} ${name}`, (log) => log.error({ worker: name, key, owner }, refusal.logged))
+    this.#send(peer, { kind: 'REFUSED', header: { code: 'name', message: refusal.told } })
+    return true
   }
 
   /** Usually a late HELLO over a connection that the worker has replaced; ZeroMQ renamed the old connection. */
   #misnamedPeer(peer: string, { worker }: Hello): void {
     this.#options.observer.malformed('unknown_peer')
     this.#options.log.debug(
-      { peer: shown(peer) },
-      `dropped the HELLO of a worker ${shown(worker)}: its connection is named ${shown(peer)}`
+      { peer: this.#shown(peer) },
+      `dropped the HELLO of a worker ${shown(worker)}: its connection is named ${this.#shown(peer)}`
     )
   }
 
-  #welcome({ name, session }: ConnectedWorker): void {
-    this.send(name, { kind: 'WELCOME', header: { session, heartbeat_ms: this.#options.heartbeatInterval } })
+  #welcome({ peer, session }: ConnectedWorker): void {
+    this.#send(peer, { kind: 'WELCOME', header: { session, heartbeat_ms: this.#options.heartbeatInterval } })
   }
 
   #fromWorker(peer: string, message: Exclude<WorkerMessage, { kind: 'HELLO' }>): void {
-    const worker = this.#workers.get(peer)
+    const worker = this.#peers.get(peer)
     if (worker === undefined) {
-      if (message.kind === 'HEARTBEAT' && !peer.startsWith(UNNAMED)) this.#askForHello(peer)
+      if (this.#mayHaveForgotten(peer, message.kind)) this.#askForHello(peer)
       return
     }
     worker.heardAt = this.#options.now()
@@ -235,7 +280,7 @@ export class WorkerRegistry {
   #heartbeat(worker: ConnectedWorker, heartbeat: Heartbeat): void {
     if (heartbeat.session !== worker.session) {
       this.lose(worker.name, 'session')
-      this.#askForHello(worker.name)
+      this.#askForHello(worker.peer)
       return
     }
     const moved = heartbeat.steps_total !== worker.heartbeat?.steps_total
@@ -268,9 +313,19 @@ export class WorkerRegistry {
     this.#options.onGrown(worker)
   }
 
+  /**
+   * Whether a message that no worker sends without a session may come from one. Where connections have ids of their own, a
+   * session ends with its connection: what was on its way then is lost.
+   */
+  #mayHaveForgotten(peer: string, kind: WorkerMessage['kind']): boolean {
+    const { peerOf } = this.#options
+    if (peerOf === undefined) return kind === 'HEARTBEAT' && !peer.startsWith(UNNAMED)
+    return kind !== 'BYE' && peerOf(peer) !== undefined
+  }
+
   /** Pings with an unknown session: a worker that was lost, or outlived another gateway, then sends HELLO again. */
   #askForHello(peer: string): void {
-    this.send(peer, { kind: 'PING', header: { session: this.#newSession() } })
+    this.#send(peer, { kind: 'PING', header: { session: this.#newSession() } })
   }
 
   #newSession(): string {
@@ -286,14 +341,23 @@ export class WorkerRegistry {
   #reject(peer: string, error: MalformedMessage): void {
     this.#options.observer.malformed(error.reason)
     if (error.reason === 'version') {
-      this.send(peer, { kind: 'REFUSED', header: { code: 'protocol', message: error.message } })
+      this.#send(peer, { kind: 'REFUSED', header: { code: 'protocol', message: error.message } })
     }
-    if (this.#loggedPeers.has(peer) || this.#loggedPeers.size >= MAX_LOGGED_PEERS) return
-    this.#loggedPeers.add(peer)
-    this.#options.log.error(
-      { peer: shown(peer), reason: error.reason },
-      `dropped a malformed message from ${shown(peer)}: ${error.message}`
+    const name = this.#shown(peer)
+    this.#logOnce(name, (log) =>
+      log.error({ peer: name, reason: error.reason }, `dropped a malformed message from ${name}: ${error.message}`)
     )
+  }
+
+  #logOnce(what: string, write: (log: Log) => void): void {
+    if (this.#logged.has(what) || this.#logged.size >= MAX_LOGGED) return
+    this.#logged.add(what)
+    write(this.#options.log)
+  }
+
+  /** A peer in logs: its key, or its routing id. */
+  #shown(peer: string): string {
+    return shown(this.#options.peerOf?.(peer)?.key ?? peer)
   }
 }
 

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Router } from 'zeromq'
 import { bindIpcFile, type IpcFile } from './ipc-file.js'
-import { type CurveKeys, openDoor } from './curve.js'
-import type { RefusedPeer } from './events.js'
+import { type CurveKeys, openDoor, type PeerOf } from './curve.js'
+import type { RefusedConnection } from './events.js'
 import { Slices } from './slices.js'
 
 const IPC = 'ipc://'
@@ -22,13 +22,15 @@ export interface SocketOptions {
   /** Called when a message cannot be delivered: the peer is gone, or its queue is full. */
   onUnreachable: (peer: string) => void
   /** Called when a connection ends before it is one of a worker. */
-  onRefused?: ((peer: RefusedPeer) => void) | undefined
+  onRefused?: ((peer: RefusedConnection) => void) | undefined
   /** Called when the file of the workers' keys cannot be read again. */
   onKeyError?: ((error: Error) => void) | undefined
 }
 
 /** The gateway's ROUTER socket. zeromq.js allows one pending receive and one pending send, hence one loop for each. */
 export interface RouterSocket {
+  /** Who is behind a peer; undefined where peers say themselves who they are. */
+  readonly peerOf: PeerOf | undefined
   /** Queues a message without waiting. Never throws. */
   send: (peer: string, frames: readonly Uint8Array[]) => void
   /** Resolves when everything received before the call has been read, even if the process stalls meanwhile. */
@@ -40,13 +42,17 @@ export interface RouterSocket {
 /** How long a peer may take to say who it is, in ms. Until then it costs a descriptor and 5 kB. */
 const HANDSHAKE_MS = 10_000
 
+/** Ends a TCP connection to a peer that has been unreachable for two minutes. */
+const KEEP_ALIVE = { tcpKeepalive: 1, tcpKeepaliveIdle: 60, tcpKeepaliveInterval: 20, tcpKeepaliveCount: 3 }
+
 /** Binds the socket. @throws Error that names WORKER_ENDPOINT when the address is taken or cannot be bound */
 export async function openSocket(options: SocketOptions): Promise<RouterSocket> {
   const door = options.curve && (await openDoor(options.curve, (error) => options.onKeyError?.(error)))
   const router = new Router({
     mandatory: true,
-    // A restarted worker may reconnect under its name before the old connection is known to be dead.
-    handover: true,
+    // A restarted worker may reconnect under its name before the old connection is known to be dead. Where connections have
+    // ids of their own, none has that of another.
+    handover: door?.peerOf === undefined,
     // Do not wait for a peer whose queue is full: report it as unreachable.
     sendTimeout: 0,
     linger: 500,
@@ -54,9 +60,11 @@ export async function openSocket(options: SocketOptions): Promise<RouterSocket> 
     // Without it, binding an IPv6 address fails with "No such device". IPv4 still works with it.
     ipv6: options.endpoint.includes('['),
     handshakeInterval: HANDSHAKE_MS,
+    // A connection over which nothing can be sent any more would stay for ever: nobody takes its place.
+    ...(door?.peerOf === undefined ? {} : KEEP_ALIVE),
     ...door?.options
   })
-  const refused = (why: RefusedPeer) => () => options.onRefused?.(why)
+  const refused = (why: RefusedConnection) => () => options.onRefused?.(why)
   router.events.on('handshake:error:auth', refused('key'))
   router.events.on('handshake:error:protocol', refused('protocol'))
   router.events.on('handshake:error:other', refused('handshake'))
@@ -94,6 +102,7 @@ export async function openSocket(options: SocketOptions): Promise<RouterSocket> 
   })()
 
   return {
+    peerOf: door?.peerOf,
     send(peer, frames) {
       if (router.closed) return
       outgoing.push([peer, frames])

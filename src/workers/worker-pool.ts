@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { Log } from '../logger.js'
 import { createDecoder } from './codec.js'
 import type { CurveKeys } from './curve.js'
-import type { LossCause, PoolObserver, RefusedPeer } from './events.js'
+import type { LossCause, PoolObserver, RefusedConnection } from './events.js'
 import type { Hello } from './protocol.js'
 import { type ConnectedWorker, type Refusal, WorkerRegistry } from './registry.js'
 import type { Memory } from './saved-states.js'
@@ -115,6 +115,7 @@ export class WorkerPool {
       stepTimeout: options.stepTimeout,
       refusal: (worker, hello) => this.#refusal(worker, hello),
       decode: createDecoder(),
+      peerOf: socket.peerOf,
       send: (peer, frames) => socket.send(peer, frames),
       received: () => socket.received(),
       log,
@@ -294,7 +295,7 @@ export class WorkerPool {
   }
 }
 
-const REFUSED: Record<RefusedPeer, string> = {
+const REFUSED: Record<RefusedConnection, string> = {
   key: "a peer's CURVE key is not in CURVE_WORKER_KEYS; add the public key of each worker to that file",
   protocol:
     'a peer on the worker socket has no CURVE keys or not those of this gateway (EASEL_CURVE_SERVER_KEY), or is no worker',
@@ -302,8 +303,8 @@ const REFUSED: Record<RefusedPeer, string> = {
 }
 
 /** Counts refused peers, and logs the first for each reason: anybody may cause any number. */
-function strangers({ log, observer }: PoolOptions): (reason: RefusedPeer) => void {
-  const logged = new Set<RefusedPeer>()
+function strangers({ log, observer }: PoolOptions): (reason: RefusedConnection) => void {
+  const logged = new Set<RefusedConnection>()
   return (reason) => {
     observer.peerRefused(reason)
     if (logged.has(reason)) return
