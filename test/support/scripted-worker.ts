@@ -46,7 +46,11 @@ export class ScriptedWorker {
 
   /** Reconnects as a new process with the same name, optionally with other HELLO fields. */
   async hello(changes: Partial<Hello> = {}): Promise<void> {
-    if (this.#dealer.closed) this.#dealer = this.#connect()
+    if (this.#dealer.closed) {
+      this.#dealer = this.#connect()
+      // A ping may have been answered after the end of the old connection.
+      this.#sending = Promise.resolve()
+    }
     this.#said = { ...this.#hello, ...changes, pid: this.#said.pid + 1 }
     await this.#sayHello()
   }

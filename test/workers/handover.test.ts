@@ -240,6 +240,7 @@ describe('with what a worker says', () => {
     const { state_kind: _, ...without } = said
     const old = new ScriptedWorker(server.endpoint, 'old', without)
     await old.hello()
+    await until('it is welcome', () => old.session !== undefined)
     const answer = generate(server, { prompt: 'x' })
     await until('it has the job', () => old.jobs.length > 0)
     expect(old.jobs[0]!.max_state_bytes).toBeUndefined()
