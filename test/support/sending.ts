@@ -6,8 +6,12 @@ import { type RunningServer, startReadyServer } from './server.js'
 export const secrets = [secretOf(1), secretOf(2)]
 
 /** A gateway that may send to these receivers. */
-export const sending = (receivers: readonly Receiver[], env: NodeJS.ProcessEnv = {}): Promise<RunningServer> =>
-  startReadyServer({
+export const sending = (
+  receivers: readonly Receiver[],
+  env: NodeJS.ProcessEnv = {},
+  start = startReadyServer
+): Promise<RunningServer> =>
+  start({
     WEBHOOK_HOSTS: receivers.map(({ url }) => url).join(' '),
     WEBHOOK_NETWORKS: '127.0.0.0/8',
     WEBHOOK_SECRETS: secrets.join(' '),

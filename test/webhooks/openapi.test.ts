@@ -6,7 +6,7 @@ import { expect, it, onTestFinished } from 'vitest'
 import { clientOf, create, lineOf } from '../support/batches.js'
 import { type Received, type Receiver, startReceiver } from '../support/receiver.js'
 import { eventsOf, putJob, sending } from '../support/sending.js'
-import type { RunningServer } from '../support/server.js'
+import { type RunningServer, startServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 
 interface Parameter {
@@ -113,14 +113,16 @@ it('what is sent of a job is what the document says, whichever end it has', asyn
 it('what is sent of a batch is what the document says, whichever end it has', async () => {
   const receiver = await startReceiver()
   const webhook = receiver.url
-  const server = await sending([receiver], { JOB_TIMEOUT: '3', WORKER_ARGS: '--fake-step-ms 10' })
-  const client = clientOf(server)
-  const slow = [lineOf('slow', { num_inference_steps: 1000, guidance_scale: 1 })]
-  await create(client, slow, { webhook } as object)
-  const { id } = await create(client, slow, { webhook, metadata: { order: '17' } } as object)
-  await create(client, [lineOf('quick')], { webhook } as object)
-  await create(client, [lineOf('wrong', { n: 0 })], { webhook } as object)
-  await client.batches.cancel(id)
+  const server = await sending([receiver])
+  const more = { webhook, metadata: { order: '17' } } as object
+  await create(clientOf(server), [lineOf('quick')], more)
+  await create(clientOf(server), [lineOf('wrong', { n: 0 })], { webhook } as object)
+  // Nothing is made without a worker.
+  const late = await sending([receiver], { WORKER: 'connect', JOB_TIMEOUT: '1' }, startServer)
+  await create(clientOf(late), [lineOf('late')], more)
+  const idle = clientOf(await sending([receiver], { WORKER: 'connect' }, startServer))
+  const { id } = await create(idle, [lineOf('cancelled')], more)
+  await idle.batches.cancel(id)
   await until('all are told', () => receiver.got.length === 4)
   const document = await documentOf(server)
   const types = eventsOf<{ type: string }>(receiver).map(({ type }) => type)
