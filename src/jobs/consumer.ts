@@ -34,7 +34,8 @@ const LATER: ReadonlySet<ErrorCode> = new Set([
   'DRAINING',
   'MEMORY_FULL',
   'STORAGE_FULL',
-  'CONCURRENCY_LIMITED'
+  'CONCURRENCY_LIMITED',
+  'JOB_STORE_UNAVAILABLE'
 ])
 
 /** ms after which something that the store or the service refused is tried again. */

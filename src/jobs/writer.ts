@@ -149,10 +149,11 @@ export class JobWriter {
    *
    * @param begun whether it was: what it came with does not count any more then
    */
-  async giveBack({ claim, left }: Making, begun: boolean): Promise<void> {
+  async giveBack(making: Making, begun: boolean): Promise<void> {
     const { store, observer, log } = this.#options
+    const { claim, left } = making
     const halves = begun ? await keepHalfDone(store.halves, claim, left, log) : true
-    await store.giveBack(claim, halves).catch((error: unknown) => this.unlessAway(error))
+    await this.#untilDone(making, () => store.giveBack(claim, halves))
     observer.jobLeft('returned')
   }
 

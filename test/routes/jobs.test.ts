@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import OpenAI from 'openai'
 import { describe, expect, it, onTestFinished } from 'vitest'
+import { EaselError } from '../../src/errors.js'
+import type { JobPicture } from '../../src/jobs/store.js'
 import type { JobDocument } from '../../src/schemas/job.js'
 import { allEvents, eventsOf } from '../support/events.js'
 import { blackPng } from '../support/pictures.js'
@@ -100,6 +102,31 @@ describe('a request that prefers a job', () => {
       const { result } = await ended(server, id)
       expect(Buffer.from(await (await get(server, result!.images[0]!.url)).arrayBuffer())).toEqual(bytes)
     }
+  })
+
+  it('waits, and does not fail, while its store does not hand out its picture', async () => {
+    const { store } = server.jobs
+    const [claim, giveBack] = [store.claim.bind(store), store.giveBack.bind(store)]
+    onTestFinished(() => void Object.assign(store, { claim, giveBack }))
+    let [asked, returned] = [0, 0]
+    const read = (picture: JobPicture) => async () => {
+      asked += 1
+      if (asked === 1) throw new EaselError('JOB_STORE_UNAVAILABLE')
+      return picture.read()
+    }
+    store.giveBack = async (...args) => {
+      returned += 1
+      if (returned === 1) throw new EaselError('JOB_STORE_UNAVAILABLE')
+      return giveBack(...args)
+    }
+    store.claim = async (...args) => {
+      const claimed = await claim(...args)
+      return claimed && { ...claimed, pictures: claimed.pictures.map((each) => ({ ...each, read: read(each) })) }
+    }
+    const image = blackPng({ width: 64, height: 64 }).toString('base64')
+    const { id } = await documentOf(await generate(server, { prompt: 'x', image }, { headers: ASYNC }))
+    expect(await ended(server, id)).toMatchObject({ status: 'succeeded', crashes: 0 })
+    expect([asked, returned]).toEqual([2, 2])
   })
 
   it('ends with the error that it would have got, where a picture is wrong', async () => {
