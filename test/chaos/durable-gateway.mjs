@@ -3,11 +3,17 @@ import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { startChild } from '../../tools/children.mjs'
 import { readyAddress } from '../../tools/gateway.mjs'
 import { root } from '../../tools/run.mjs'
+import { scrape, total } from '../support/metrics.mjs'
 import { processesWith } from '../support/processes.mjs'
 import { LogWatch } from './log-watch.mjs'
+
+/** Rows of a worker that makes several images. */
+const BUSY_ROWS = 8
+const BUSY_MS = 20_000
 
 /** A gateway process with workers of its own, which can be killed and started again under the same address. */
 export class DurableGateway {
@@ -22,6 +28,8 @@ export class DurableGateway {
     this.logs = []
     /** Lines about the job store itself, not about requests that it refused. */
     this.storeLines = 0
+    /** Jobs that came to it with half-done images. */
+    this.continued = 0
     /** Whether it is meant to run. */
     this.wanted = false
   }
@@ -57,6 +65,7 @@ export class DurableGateway {
     this.logs.push(
       new LogWatch(child.stdout, ({ msg = '' }) => {
         if (msg.startsWith('the job store ')) this.storeLines += 1
+        if (msg.includes('half-done images') && msg.includes(' comes with ')) this.continued += 1
       })
     )
     await readyAddress(child)
@@ -81,6 +90,23 @@ export class DurableGateway {
     child.kill('SIGCONT')
     child.kill(signal)
     await exit
+  }
+
+  /**
+   * Waits until its worker makes several images, but not for long: there may be none.
+   *
+   * @param {AbortSignal} signal
+   */
+  async busy(signal) {
+    const end = performance.now() + BUSY_MS
+    while (performance.now() < end && !signal.aborted) {
+      const rows = await scrape(this.url).then(
+        (samples) => total(samples, 'easel_rows_in_use'),
+        () => 0
+      )
+      if (rows >= BUSY_ROWS) return
+      await sleep(20)
+    }
   }
 
   freeze() {

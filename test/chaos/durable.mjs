@@ -22,6 +22,8 @@ const CLAIM_TIMEOUT_S = 3
 const BODIES = 40
 /** Hosts that are told of ends. */
 const RECEIVERS = 2
+/** Of the longest of them. */
+const LONG_STEPS = 100
 /** Shares of jobs whose client also does this. */
 const REPEATS = 0.2
 const REUSES = 0.05
@@ -43,6 +45,7 @@ const ENDS = new Set(['succeeded', 'failed', 'cancelled', 'expired'])
  * @property {number} unavailable answers 503 and broken connections that clients repeated after
  * @property {number} madeAgain claims beyond the first of their job
  * @property {{ ends: number, messages: number, failures: Record<string, number> }} told of the ends of jobs with a webhook
+ * @property {number} continued claims that went on with images which another gateway left half done
  * @property {string[]} broken what must not happen
  * @property {string[]} logged log lines that must not occur
  * @property {number} storeLines log lines about the store
@@ -149,6 +152,7 @@ class Durable {
         messages: this.receiver.told.length,
         failures: this.receiver.failures
       },
+      continued: this.gateways.reduce((sum, { continued }) => sum + continued, 0),
       broken: this.broken,
       logged: this.gateways.flatMap(({ bad }) => bad),
       storeLines: this.gateways.reduce((sum, { storeLines }) => sum + storeLines, 0),
@@ -276,6 +280,7 @@ class Durable {
       },
       'gateway drained': async () => {
         const gateway = pick()
+        await gateway.busy(signal)
         await gateway.end('SIGTERM')
         starting.push(gateway.start())
       },
@@ -501,7 +506,8 @@ function bodyOf(which) {
   return {
     prompt: `picture ${which}`,
     seed: which,
-    num_inference_steps: 2 + (which % 12),
+    // Some take longer than a gateway that drains has.
+    num_inference_steps: which % 5 === 0 ? LONG_STEPS : 2 + (which % 12),
     guidance_scale: which % 2 === 0 ? 1 : 7,
     width: which % 3 === 0 ? 32 : 64,
     height: which % 3 === 0 ? 48 : 64
