@@ -677,6 +677,25 @@ export const parameters = {
     openai: true,
     wire: 'cache_interval'
   },
+  cache_order: {
+    schema: Type.Integer({
+      minimum: 0,
+      maximum: 1,
+      description:
+        'With a cache_interval above 1: 0 reuses the last deep features; 1 continues the line through the last two (as TaylorSeer does), which changes images less. No effect otherwise.'
+    }),
+    neutral: 0,
+    option: {
+      key: 'defaultCacheOrder',
+      doc: 'cache_order of requests without it: 1 forecasts the deep features of cached steps, 0 reuses the last.'
+    },
+    feature: 'cache_order',
+    unable: 'the workers do not forecast features',
+    recipe: 'where decided',
+    label: 'Cache order',
+    openai: true,
+    wire: 'cache_order'
+  },
   guidance_rescale: {
     schema: Type.Number({
       ...share,

@@ -10,7 +10,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from demo.evaluation.report import Report, evaluate
 from demo.scenes.captions import Caption
 from easel_worker.engine import ImageSpec, LoraUse, Pixels, Tokens
 from easel_worker.sdxl.serving.engine import SdxlEngine
+from easel_worker.sdxl.serving.lanes import SdxlLane
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.other_unet import OtherUNet
 from parity.loras.files import shapes_of
@@ -36,6 +37,16 @@ DEMO = Path(__file__).parents[2] / "models" / "demo"
 JUDGED = ("background", "colour", "shape", "relation")
 
 
+Advance = Callable[[SdxlEngine, SdxlLane], None]
+"""Does all steps of a lane."""
+
+
+def every_step(engine: SdxlEngine, lane: SdxlLane) -> None:
+    """Do all steps as the product does."""
+    for _ in range(lane.spec.steps):
+        engine.step([lane])
+
+
 @dataclass(frozen=True)
 class Variant:
     """A way to make the images.
@@ -46,6 +57,7 @@ class Variant:
         asked: the images' parameters.
         lora: the weight of `LORA`; None for images without.
         beside: the name of the variant that its images are compared with.
+        advance: does the steps of an image.
         other: computes the UNet in the place of ours; None for ours.
     """
 
@@ -58,6 +70,7 @@ class Variant:
     asked: Mapping[str, Any] = field(default_factory=dict)
     lora: float | None = None
     beside: str = "plain"
+    advance: Advance = every_step
     other: OtherUNet | None = None
 
 
@@ -92,6 +105,12 @@ def variants(loras: Path) -> list[Variant]:
         Variant("cache_interval 2", caching, {"cache_interval": 2}),
         Variant("cache_interval 3", caching, {"cache_interval": 3}),
         Variant("cache_interval 5", caching, {"cache_interval": 5}),
+        *(
+            Variant(
+                f"cache_interval {n}, order 1", caching, {"cache_interval": n, "cache_order": 1}
+            )
+            for n in (2, 3, 5)
+        ),
         Variant(
             "guidance 0 to 0.6, cache_interval 2",
             caching,
@@ -135,8 +154,7 @@ def make(variant: Variant, texts: Sequence[Tokens]) -> Made:
                 **variant.asked,
             )
         )
-        for _ in range(lane.spec.steps):
-            engine.step([lane])
+        variant.advance(engine, lane)
         images.append(engine.finish(lane))
     return Made(images, (time.perf_counter() - started) / len(texts))
 
@@ -153,7 +171,7 @@ def row(name: str, made: Made, beside: Made, captions: Sequence[Caption]) -> str
 
 def _share(report: Report, attribute: str) -> str:
     right, judged = report.counts(attribute)
-    return f"{100 * right / judged:.1f}"
+    return f"{100 * right / judged:.1f}" if judged else "–"
 
 
 def arguments(prog: str, description: str | None) -> argparse.Namespace:

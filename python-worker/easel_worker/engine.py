@@ -22,6 +22,7 @@ from easel_worker.values import (
     AtMost32,
     AtMost100,
     AtMost1000,
+    CacheOrder,
     ConditioningScale,
     Count,
     Guidance,
@@ -70,6 +71,9 @@ SCHEDULES = "schedules"
 GUIDANCE_RESCALE = "guidance_rescale"
 """The feature of an engine that can rescale guided predictions."""
 
+CACHE_ORDER = "cache_order"
+"""The feature of an engine whose cached steps can forecast features."""
+
 MICRO_CONDITIONING = "micro_conditioning"
 """The feature of an engine that can condition on other sizes than the image's own."""
 
@@ -108,6 +112,7 @@ FEATURES = {
     GUIDANCE_INTERVAL: ("guidance_start", "guidance_end"),
     PROMPT_WEIGHTS: ("weighting", "empty"),
     GUIDANCE_RESCALE: ("guidance_rescale",),
+    CACHE_ORDER: ("cache_order",),
     LORAS: ("loras",),
     EMBEDDINGS: ("embeddings", "pooled_at_end"),
     IMAGE_TO_IMAGE: ("image", "schedule_steps"),
@@ -304,7 +309,8 @@ class Parameters:
     """Everything that decides an image except its seed, with the names of GENERATE's fields.
 
     `guidance_start` and `guidance_end` are shares of the steps; see `ImageSpec.guided_steps`. With
-    a `cache_interval` of N only every Nth step computes the full UNet. `weighting` says how the
+    a `cache_interval` of N only every Nth step computes the full UNet; with a `cache_order` of 1
+    the others forecast its features by the line through the last two. `weighting` says how the
     prompts' weights are applied; compel's needs `empty`, the empty text in one chunk.
     `timestep_spacing`, `timesteps`, `sigmas` and `eta` replace what the scheduler's config says;
     `timesteps` has one for each step, `sigmas` one more. Absent ones are the model's own.
@@ -332,6 +338,7 @@ class Parameters:
     guidance_start: Share = 0.0
     guidance_end: Share = 1.0
     cache_interval: Positive = 1
+    cache_order: CacheOrder = 0
     guidance_rescale: Share = 0.0
     original_size: HeightWidth | UnsetType = UNSET
     crops_coords_top_left: TopLeft = (0, 0)

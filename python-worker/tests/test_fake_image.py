@@ -49,6 +49,8 @@ def test_the_text_names_refinements_that_are_not_neutral() -> None:
     assert canonical_text(spec_of(full, 1)) == plain
     cached = generate("a", cache_interval=3)
     assert canonical_text(spec_of(cached, 1)) == f"{plain}|0|1000|3"
+    forecast = generate("a", cache_interval=3, cache_order=1)
+    assert canonical_text(spec_of(forecast, 1)) == f"{plain}|0|1000|3|cache_order=1"
     part = generate("a", guidance_start=0.2, guidance_end=0.8125)
     assert canonical_text(spec_of(part, 1)) == f"{plain}|200|813|1"
 

@@ -51,7 +51,7 @@ const offered = {
   }),
   features: Type.Array(Type.String(), {
     description:
-      'Optional features that the workers support: `guidance_interval` allows guidance_start and guidance_end; `guidance_rescale` and `micro_conditioning` allow guidance_rescale, and original_size with its five relatives; `image_to_image` allows image, and `inpainting` mask_image; `controls` and `ip_adapters` allow the fields of these names; `prompt_weights` allows weights in prompts; `schedules` allows timestep_spacing, timesteps, sigmas and eta; `aesthetic_score` allows aesthetic_score and negative_aesthetic_score; with `pictures_only` a request needs image; with `guidance_embedding` the guidance scale is an input of the model, as in LCM.'
+      'Optional features that the workers support: `guidance_interval` allows guidance_start and guidance_end; `guidance_rescale` and `micro_conditioning` allow guidance_rescale, and original_size with its five relatives; `image_to_image` allows image, and `inpainting` mask_image; `cache_order` allows the field of that name; `controls` and `ip_adapters` allow the fields of these names; `prompt_weights` allows weights in prompts; `schedules` allows timestep_spacing, timesteps, sigmas and eta; `aesthetic_score` allows aesthetic_score and negative_aesthetic_score; with `pictures_only` a request needs image; with `guidance_embedding` the guidance scale is an input of the model, as in LCM.'
   }),
   coming_features: Type.Array(Type.String(), {
     description: 'Features whose programs are still compiling. Each moves to `features`, or disappears if it cannot.'

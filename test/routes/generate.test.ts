@@ -113,8 +113,12 @@ describe('POST /generate', () => {
     const asked = await imageOf(await generate(server, { prompt: 'a fox', cache_interval: 3 }))
     expect(asked.recipe).toMatchObject({ cache_interval: 3 })
     expect(asked.pixels.equals(recipePicture(asked.recipe))).toBe(true)
+    const forecast = await imageOf(await generate(server, { prompt: 'a fox', cache_order: 1, seed: asked.recipe.seed }))
+    expect(forecast.recipe).toMatchObject({ cache_order: 1 })
+    expect(forecast.pixels.equals(recipePicture(forecast.recipe))).toBe(true)
     const operators = await imageOf(await generate(server, { prompt: 'a fox' }))
     expect(operators.recipe).toMatchObject({ cache_interval: 2 })
+    expect(operators.recipe).not.toHaveProperty('cache_order')
     expect(operators.pixels.equals(recipePicture(operators.recipe))).toBe(true)
     expect(await (await generate(server, { prompt: 'a fox', cache_interval: 5 })).json()).toMatchObject({
       statusCode: 400,
@@ -261,6 +265,7 @@ describe('a bad request', () => {
       'UNSUPPORTED_FEATURE',
       'cache_interval'
     ],
+    ['a cache order of 2', { prompt: 'x', cache_order: 2 }, 'INVALID_REQUEST', 'cache_order'],
     ['guidance_end above 1', { prompt: 'x', guidance_end: 1.5 }, 'INVALID_REQUEST', 'guidance_end'],
     [
       'guidance that ends before it starts',

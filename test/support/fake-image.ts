@@ -11,6 +11,7 @@ type FakeJob = Pick<
       | 'guidance_start'
       | 'guidance_end'
       | 'cache_interval'
+      | 'cache_order'
       | 'guidance_rescale'
       | 'aesthetic_score'
       | 'negative_aesthetic_score'

@@ -24,6 +24,7 @@ import { createHash } from 'node:crypto'
  * @property {number} [guidance_start]
  * @property {number} [guidance_end]
  * @property {number} [cache_interval]
+ * @property {number} [cache_order]
  * @property {'a1111' | 'compel'} [weighting]
  * @property {Ids} [empty]
  * @property {'leading' | 'trailing' | 'linspace'} [timestep_spacing]
@@ -69,6 +70,7 @@ export function canonicalText({
   guidance_start = 0,
   guidance_end = 1,
   cache_interval = 1,
+  cache_order = 0,
   weighting,
   empty,
   timestep_spacing,
@@ -118,6 +120,7 @@ export function canonicalText({
           ].join(';')
         ]),
     ...conditionsText(conditions),
+    ...(cache_order === 0 ? [] : [`cache_order=${cache_order}`]),
     ...scoresText([aesthetic_score, negative_aesthetic_score]),
     ...(denoising_end === undefined ? [] : [`denoising_end=${thousandths(denoising_end)}`]),
     ...lorasText(loras),

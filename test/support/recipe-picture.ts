@@ -45,6 +45,7 @@ function jobOf(recipe: Recipe, pictures: Frames) {
     guidance_start: recipe.guidance_start ?? 0,
     guidance_end: recipe.guidance_end ?? 1,
     cache_interval: recipe.cache_interval ?? 1,
+    cache_order: recipe.cache_order ?? 0,
     ...(recipe.aesthetic_score === undefined ? {} : { aesthetic_score: recipe.aesthetic_score }),
     ...(recipe.denoising_end === undefined ? {} : { denoising_end: recipe.denoising_end }),
     ...(recipe.loras === undefined ? {} : { loras: recipe.loras }),

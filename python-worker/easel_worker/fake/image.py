@@ -56,6 +56,7 @@ def canonical_text(spec: ImageSpec) -> str:
         *_weighting(spec),
         *_schedule(spec),
         *_conditions(spec),
+        *_cache_order(spec),
         *_scores(spec),
         *_refiner(spec),
         *_loras(spec),
@@ -102,6 +103,10 @@ def _refinements(spec: ImageSpec) -> tuple[int, ...]:
     refinements = (*interval, spec.cache_interval)
     neutral = refinements == (0, 1000, 1) and spec.weighting is UNSET
     return () if neutral else refinements
+
+
+def _cache_order(spec: ImageSpec) -> tuple[str, ...]:
+    return (f"cache_order={spec.cache_order}",) if spec.cache_order else ()
 
 
 def _weighting(spec: ImageSpec) -> tuple[str, ...]:

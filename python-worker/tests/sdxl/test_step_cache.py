@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from easel_worker.engine import ImageSpec, Pixels
+from easel_worker.engine import CACHE_ORDER, ImageSpec, Pixels
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.lanes import SdxlLane
 from easel_worker.sdxl.serving.options import Options
@@ -43,6 +43,9 @@ def mixed_specs() -> list[ImageSpec]:
         spec("white", steps=8, cache_interval=2, guidance_start=0.25, guidance_end=0.7),
         spec("white", steps=6, cache_interval=4, guidance_end=0.5, negative=tokens("blurry")),
         spec("green", steps=3, guidance_start=0.5),
+        spec("green", steps=8, cache_interval=2, cache_order=1),
+        spec("green", steps=9, cache_interval=3, cache_order=1, guidance_end=0.5),
+        spec("green", steps=9, cache_interval=3, cache_order=1, scheduler="dpmpp_2m"),
     ]
 
 
@@ -105,6 +108,91 @@ def test_a_deep_feature_is_dropped_once_no_step_needs_it(engine: SdxlEngine) -> 
         kept.append(None if lane.deep is None else lane.deep.shape[0])
     # Whole, cached; whole, and guidance ends; whole, cached.
     assert kept == [2, None, None, 1, None]
+
+
+@pytest.mark.parametrize("guidance", [5.0, 1.0])
+def test_a_forecast_is_the_line_through_the_last_two_features(
+    engine: SdxlEngine, guidance: float
+) -> None:
+    wanted = spec(steps=9, guidance=guidance, cache_interval=3)
+    ours, by_hand = engine.start(replace(wanted, cache_order=1)), engine.start(wanted)
+    seen: list[tuple[float, np.ndarray]] = []
+    for _ in range(9):
+        now = float(by_hand.table.timesteps[by_hand.evaluation])
+        if by_hand.next.cached and len(seen) > 1:
+            (before, older), (last, newer) = seen[-2:]
+            ahead = newer + (now - last) / (last - before) * (newer - older)
+            by_hand.deep = jax.numpy.asarray(ahead)
+        full = not by_hand.next.cached
+        engine.step([by_hand])
+        engine.step([ours])
+        if full and by_hand.deep is not None:
+            seen.append((now, np.asarray(by_hand.deep)))
+    assert len(seen) == 3
+    np.testing.assert_allclose(sample(ours), sample(by_hand), rtol=1e-4, atol=1e-4)
+    assert furthest(engine.finish(ours), make(engine, wanted)) > 0
+
+
+def test_a_forecast_follows_the_timesteps(engine: SdxlEngine) -> None:
+    """They are not equally far apart where a request names them."""
+    lane = engine.start(spec(steps=5, cache_interval=2, cache_order=1))
+    lane.table = replace(lane.table, timesteps=np.float32([900, 800, 600, 500, 100]))
+    for _ in range(3):
+        assert lane.line is None
+        engine.step([lane])
+    assert [each.timestep for each in lane.seen] == [900, 600]
+    assert lane.line is not None
+    assert lane.line.factor == pytest.approx((500 - 600) / (600 - 900))
+
+
+def test_both_evaluations_of_a_second_order_step_are_on_the_line(engine: SdxlEngine) -> None:
+    """The second one is at the next step's timestep."""
+    lane = engine.start(spec(steps=6, cache_interval=2, cache_order=1, scheduler="heun"))
+    while lane.evaluation < lane.evaluations:
+        if lane.next.cached and lane.evaluation:
+            before, last = lane.seen
+            assert before.timestep > last.timestep
+            assert lane.line is not None
+            assert lane.line.factor >= 0
+        engine.step([lane])
+    engine.finish(lane)
+
+
+def test_without_two_features_alike_the_last_one_is_reused(engine: SdxlEngine) -> None:
+    for wanted in (
+        spec(steps=4, cache_interval=4),
+        spec(steps=4),
+        spec(steps=6, cache_interval=3, guidance_end=0.5),
+    ):
+        ours = make(engine, replace(wanted, cache_order=1))
+        assert np.array_equal(ours, make(engine, wanted))
+
+
+def test_features_are_dropped_once_no_step_needs_them(engine: SdxlEngine) -> None:
+    lane = engine.start(spec(steps=5, cache_interval=2, cache_order=1))
+    kept = []
+    for _ in range(5):
+        engine.step([lane])
+        kept.append(len(lane.seen))
+    assert kept == [1, 1, 2, 0, 0]
+
+
+def test_an_image_that_forecasts_features_starts_anew_elsewhere(engine: SdxlEngine) -> None:
+    lane = engine.start(spec(steps=5, cache_interval=2, cache_order=1))
+    saved = []
+    for _ in range(5):
+        engine.step([lane])
+        saved.append(engine.save(lane, 2**24) is not None)
+    assert saved == [False, False, False, True, True]
+
+
+def test_only_workers_that_cache_steps_offer_forecasts(
+    engine: SdxlEngine, plain: SdxlEngine
+) -> None:
+    assert CACHE_ORDER in engine.capabilities.features
+    assert CACHE_ORDER not in plain.capabilities.features
+    names = [program.name for program in engine.capabilities.programs]
+    assert {"forecast 16x8 guided", "forecast 16x8 unguided"} < set(names)
 
 
 def test_images_do_not_depend_on_other_images(engine: SdxlEngine) -> None:

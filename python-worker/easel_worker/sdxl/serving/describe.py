@@ -8,6 +8,7 @@ from msgspec import UNSET
 
 from easel_worker.engine import (
     AESTHETIC_SCORE,
+    CACHE_ORDER,
     EMBEDDINGS,
     GUIDANCE_EMBEDDING,
     GUIDANCE_INTERVAL,
@@ -153,7 +154,11 @@ def describe(model: Path, options: Options) -> Description:
         ),
         devices=tuple(DeviceInfo(d.id, d.device_kind) for d in resolve.devices(options)),
         programs=(),
-        features=(*_features(config), *([] if options.embeddings is None else [EMBEDDINGS])),
+        features=(
+            *_features(config),
+            *((CACHE_ORDER,) if options.caching else ()),
+            *(() if options.embeddings is None else (EMBEDDINGS,)),
+        ),
         presets=own.presets,
     )
     return Description(

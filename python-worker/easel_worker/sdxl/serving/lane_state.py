@@ -22,9 +22,10 @@ def save(lane: SdxlLane, most: int) -> LaneState | None:
     """See `Engine.save`.
 
     A deep feature is a hundred times larger than the rest. Where it does not fit, the state is that
-    before the step that made it, and the worker that continues does that step again.
+    before the step that made it, and the worker that continues does that step again. An image that
+    forecasts deep features needs two, and is not saved.
     """
-    if not lane.settle():
+    if lane.seen or not lane.settle():
         return None
     arrays = (lane.state, lane.deep)
     if nbytes(arrays) <= most:

@@ -24,6 +24,21 @@ from easel_worker.sdxl.serving.step_plan import PlannedStep, plan_steps
 from easel_worker.values import Size
 
 
+class Seen(NamedTuple):
+    """The deep feature of an evaluation, and its timestep."""
+
+    timestep: float
+    deep: Array
+
+
+class Line(NamedTuple):
+    """What forecasts a deep feature: `last + factor · (last - before)`."""
+
+    last: Array
+    before: Array
+    factor: np.float32
+
+
 @dataclass(eq=False)
 class SdxlLane:
     """One image in flight.
@@ -39,6 +54,8 @@ class SdxlLane:
             if it has no such steps.
         deep: the deep feature of the last full step while a later step needs it, else None.
         before_deep: the evaluations and the state before that step, to do it again.
+        seen: for an image that forecasts deep features, the last two of full evaluations with the
+            UNet's timesteps, while a later step is cached.
         background: what the image keeps of its picture; None for nothing.
         control: what adds to the UNet; None for an image without controls.
         inpainting: what an inpainting UNet takes besides the sample; None for other UNets.
@@ -58,6 +75,7 @@ class SdxlLane:
     alone: Conditions | None = None
     deep: Array | None = None
     before_deep: "tuple[int, State] | None" = None
+    seen: tuple[Seen, ...] = ()
     background: Background | None = None
     control: LaneControl | None = None
     inpainting: Array | None = None
@@ -128,6 +146,18 @@ class SdxlLane:
         """How the next evaluation is computed: both evaluations of a step alike."""
         return self.plan[self.step]
 
+    @property
+    def line(self) -> Line | None:
+        """The forecast for the next evaluation, which is a cached one; None to reuse `deep`."""
+        if len(self.seen) == 1 or not self.seen:
+            return None
+        before, last = self.seen
+        if before.timestep == last.timestep:
+            return None
+        now = self.table.timesteps[self.evaluation]
+        factor = (now - last.timestep) / (last.timestep - before.timestep)
+        return Line(last.deep, before.deep, np.float32(factor))
+
     def advance(self, made: State | Kept, finite: Array, place: int) -> None:
         """Store the result of the next evaluation, and drop arrays that no later one needs.
 
@@ -140,11 +170,21 @@ class SdxlLane:
         if isinstance(made, Kept):
             self.before_deep = (self.evaluation, self.state)
             self.state, self.deep = made
+            self._see(made.deep)
         else:
             self.state = made
         self.evaluation += 1
         if self.evaluation == self.evaluations or not self.next.cached:
             self.deep = self.before_deep = None
+        if self.evaluation == self.evaluations or not any(p.cached for p in self.plan[self.step :]):
+            self.seen = ()
+
+    def _see(self, deep: Array) -> None:
+        """Note the deep feature of the evaluation that is being stored."""
+        if not self.spec.cache_order:
+            return
+        alike = tuple(each for each in self.seen if each.deep.shape == deep.shape)
+        self.seen = (*alike, Seen(float(self.table.timesteps[self.evaluation]), deep))[-2:]
 
     def settle(self) -> bool:
         """Read the last call's flag for this lane; returns whether its numbers are finite.

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax import Array
 from jax.sharding import Mesh
 
 from easel_worker.engine import ProgramInfo
@@ -111,6 +112,7 @@ class ProgramSet:
         self._inpainting: dict[Size, Any] = {}
         self._denoise: dict[DenoiseKey, Program] = {}
         self._deep: dict[tuple[Size, bool], Any] = {}
+        self._forecast: dict[tuple[Size, bool], Program] = {}
         self._decode: dict[Size, Program] = {}
         self._preview: dict[Size, Program] = {}
         self._tokens = tokens
@@ -296,6 +298,10 @@ class ProgramSet:
         """The shape of a lane's deep feature; None if steps keep none."""
         return self._deep.get((size, guided))
 
+    def forecast(self, size: Size, *, guided: bool) -> Callable[..., Array]:
+        """`programs.forecast`."""
+        return self._forecast[size, guided].run
+
     def decode(self, size: Size) -> Callable[..., Decoded]:
         """`programs.decode` without its keywords."""
         return self._decode[size].run
@@ -346,7 +352,14 @@ class ProgramSet:
         kept: Any = stepped.lanes[0]
         self._deep[key.size, key.guided] = kept.deep
         cached = key._replace(cached=True)
-        self._compile_denoise(cached, denoise, lane._replace(deep=kept.deep))
+        lane = lane._replace(deep=kept.deep)
+        self._compile_denoise(cached, denoise, lane)
+        self._lane_bytes = max(self._lane_bytes, nbytes((lane, kept.deep, kept.deep)))
+        if (key.size, key.guided) not in self._forecast:
+            name = f"forecast {key.size} {'guided' if key.guided else 'unguided'}"
+            arguments = (kept.deep, kept.deep, np.float32(0))
+            made = self._compile(name, programs.forecast, *arguments)
+            self._forecast[key.size, key.guided] = made
 
     def _compile_denoise(
         self, key: DenoiseKey, denoise: Callable[..., Any], lane: LaneInput

@@ -222,6 +222,21 @@ def draw_noise(seed: ArrayLike, draw: ArrayLike, *, shape: tuple[int, ...]) -> A
     return jax.random.normal(key, shape, jnp.float32)
 
 
+def forecast(last: Array, before: Array, factor: Array) -> Array:
+    """Continue the line through two deep features, [rows, h, w, channels], in float32.
+
+    https://arxiv.org/abs/2503.06923, section 3.2, with m = 1
+
+    Args:
+        last: the feature of the last full evaluation.
+        before: that of the full evaluation before it.
+        factor: how far to go on, in distances between the two.
+    """
+    at = last.astype(jnp.float32)
+    ahead = at + factor * (at - before.astype(jnp.float32))
+    return ahead.astype(last.dtype)
+
+
 def denoise(
     params: UNet,
     lanes: tuple[LaneInput, ...],

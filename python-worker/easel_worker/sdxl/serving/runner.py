@@ -235,7 +235,8 @@ class Runner:
         return DenoiseKey(spec.size, len(padded), *how)
 
     def _inputs(self, call: Call, key: DenoiseKey) -> tuple[LaneInput, ...]:
-        inputs = tuple(lane.input for lane in call.padded)
+        inputs = tuple(map(self._input, call.lanes))
+        inputs += inputs[-1:] * call.padding
         if not key.conditioned or self.controls is None:
             return inputs
         kind = StepKind(key.size, key.lanes, key.guided, key.chunks)
@@ -243,6 +244,13 @@ class Runner:
         return tuple(
             own._replace(additions=more) for own, more in zip(inputs, additions, strict=True)
         )
+
+    def _input(self, lane: SdxlLane) -> LaneInput:
+        line = lane.line if lane.next.cached else None
+        if line is None:
+            return lane.input
+        forecast = self._programs.forecast(lane.size, guided=lane.next.guided)
+        return lane.input._replace(deep=forecast(*line))
 
     def finish(self, lane: SdxlLane) -> Pixels:
         """Decode the lane's sample into pixels.
