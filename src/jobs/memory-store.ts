@@ -89,8 +89,10 @@ export class MemoryJobStore implements JobStore {
   readonly #jobs = new Map<string, Stored>()
   readonly #flows = new Map<string, Flow>()
   readonly #listeners = new Set<ChangeListener>()
-  /** Jobs and bytes of each scope. */
-  readonly #scopes = new Map<string, { jobs: number; bytes: number }>()
+  /** Jobs and bytes of each scope, and which of the bytes are those of records. */
+  readonly #scopes = new Map<string, { jobs: number; bytes: number; records: number }>()
+  /** The jobs that nobody has begun. */
+  readonly #fresh = new Set<Stored>()
   /** Files that no job has any more, as JSON, with when somebody may delete them. */
   readonly #left = new Map<string, number>()
   #givenUp = 0
@@ -116,7 +118,7 @@ export class MemoryJobStore implements JobStore {
     this.records = new MemoryRecords({
       lease: this.bounds.lease,
       refuseUnlessFits: (scope, bytes) => this.#refuseBytes(scope, bytes),
-      count: (scope, bytes) => this.#add(scope, bytes),
+      count: (scope, bytes) => this.#add(scope, bytes, bytes),
       webhooks: this.webhooks
     })
   }
@@ -163,6 +165,7 @@ export class MemoryJobStore implements JobStore {
     this.#scope(job.name.scope).jobs += 1
     this.#count(stored, bytesOf(job))
     stored.flow.waiting.push(stored)
+    this.#fresh.add(stored)
     this.#tell(stored)
     return { state: stateOf(stored), fresh: true }
   }
@@ -203,6 +206,7 @@ export class MemoryJobStore implements JobStore {
     const [head] = next.waiting
     if (head === undefined) this.#flows.delete(flowKey(job.job))
     else next.time += head.job.cost / next.weight
+    this.#fresh.delete(job)
     job.status = 'running'
     job.attempt += 1
     job.startedAt = Date.now()
@@ -305,14 +309,35 @@ export class MemoryJobStore implements JobStore {
     if (bytes + job.reserve > shareOf(bounds.bytes, scope)) throw neverFits()
     const used = this.#scope(scope)
     if (this.#jobs.size >= bounds.jobs || used.jobs >= shareOf(bounds.jobs, scope)) throw jobsFull('jobs', scope)
-    this.#refuseBytes(scope, bytes)
+    this.#refuseBytes(scope, bytes, job.reserve)
   }
 
-  #refuseBytes(scope: string, bytes: number): void {
+  #refuseBytes(scope: string, bytes: number, reserve = 0): void {
     const { bounds } = this
     if (this.#bytes + bytes > bounds.bytes || this.#scope(scope).bytes + bytes > shareOf(bounds.bytes, scope))
       throw jobsFull('bytes', scope)
+    if (this.#isStuck(scope, bytes, reserve)) throw jobsFull('bytes', scope)
     if (!this.#options.makeRoom(bytes)) throw jobsFull('bytes', scope)
+  }
+
+  /**
+   * Whether with these bytes the records, and the jobs that nobody has begun, would leave too little for the images of one of
+   * the jobs: then nobody could begin it, and it would wait for its deadline.
+   */
+  #isStuck(scope: string, bytes: number, reserve: number): boolean {
+    const all = { bytes, reserve }
+    const own = { bytes, reserve }
+    for (const [other, { records }] of this.#scopes) {
+      all.bytes += records
+      if (other === scope) own.bytes += records
+    }
+    for (const { name, job } of this.#fresh)
+      for (const sum of name.scope === scope ? [all, own] : [all]) {
+        sum.bytes += bytesOf(job)
+        sum.reserve = Math.max(sum.reserve, job.reserve)
+      }
+    const most = this.bounds.bytes
+    return all.bytes + all.reserve > most || own.bytes + own.reserve > shareOf(most, scope)
   }
 
   /** Whether the images of a waiting job fit. */
@@ -333,6 +358,7 @@ export class MemoryJobStore implements JobStore {
       waiting.splice(waiting.indexOf(job), 1)
       if (waiting.length === 0) this.#flows.delete(flowKey(job.job))
     }
+    this.#fresh.delete(job)
     job.status = end
     job.outcome = outcome
     job.endedAt = Date.now()
@@ -399,8 +425,8 @@ export class MemoryJobStore implements JobStore {
     return flow
   }
 
-  #scope(scope: string): { jobs: number; bytes: number } {
-    const used = this.#scopes.get(scope) ?? { jobs: 0, bytes: 0 }
+  #scope(scope: string): { jobs: number; bytes: number; records: number } {
+    const used = this.#scopes.get(scope) ?? { jobs: 0, bytes: 0, records: 0 }
     this.#scopes.set(scope, used)
     return used
   }
@@ -410,10 +436,11 @@ export class MemoryJobStore implements JobStore {
     job.bytes = bytes
   }
 
-  #add(scope: string, bytes: number): void {
+  #add(scope: string, bytes: number, records = 0): void {
     this.#bytes += bytes
     const used = this.#scope(scope)
     used.bytes += bytes
+    used.records += records
     if (used.jobs === 0 && used.bytes === 0) this.#scopes.delete(scope)
     this.#hold.resize(this.#bytes)
   }

@@ -386,6 +386,29 @@ export function contract(open: OpenStore): void {
       expect(await ids(store, 2)).toEqual(['c'])
     })
 
+    it('takes no job that would leave the images of none that waits any room', async () => {
+      const store = await open({ bytes: 40_000 })
+      const picture = { field: 'image', bytes: 6000, read: async () => Buffer.alloc(6000) }
+      await store.submit(job('a', { pictures: [picture], reserve: 15_000 }))
+      let taken = 1
+      const more = async () => {
+        for (;;) {
+          await store.submit(job(`more-${taken}`, { pictures: [picture], reserve: 10 }))
+          taken += 1
+        }
+      }
+      await expect(more()).rejects.toMatchObject({ code: 'JOBS_FULL' })
+      expect(taken).toBeGreaterThan(1)
+      const large = { kind: 'file' as const, scope: '', id: 'large' }
+      await expect(
+        store.records.create({ name: large, doc: 'x'.repeat(9000), ttl: 60_000, as: 'shown' })
+      ).rejects.toMatchObject({ code: 'JOBS_FULL' })
+      // Each can be begun in its turn.
+      await store.giveBack(await claimed(store), false)
+      for (let left = taken; left > 0; left -= 1) await store.end(await claimed(store), 'failed', '{}')
+      expect(store.counts).toMatchObject({ queued: 0, running: 0 })
+    })
+
     it('has no bytes left when all jobs are gone, whatever happened to them', async () => {
       const step = fc.record({
         what: fc.constantFrom(

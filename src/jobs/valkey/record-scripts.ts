@@ -15,13 +15,13 @@ const HOOKS = hooksOf('rec', RECORD_HOOK)
  * - `scope:open` how many of them each scope has
  * - `due` a sorted set of all names by their expiry
  * - `rec-hook:SCOPE|HOST`, `rec-hooks:SCOPE`, `rec-hooks` and `rec-hooked` have those whose end is to be told
- * - `bytes`, `scope:bytes` what jobs and records take, in all and by scope
+ * - `bytes`, `scope:bytes` what jobs and records take, in all and by scope; `scope:records` what records take
  */
 const FUNCTIONS = `
 local function rec(name) return P .. 'rec:' .. name end
 local function dat(name) return P .. 'dat:' .. name end
 local function get(name, ...) return unpack(call('HMGET', rec(name), ...)) end
-local function count(name, bytes) charge(rec(name), bytes) end
+local function count(name, bytes) charge(rec(name), bytes, 'scope:records') end
 local function size(name)
   local doc, parts, hook = get(name, 'doc', 'parts', 'hook')
   return ${RECORD_BYTES} + #doc + tonumber(parts) + #(hook or '')
@@ -29,7 +29,7 @@ end
 local function full(scope, more, most, scope_most)
   local used = tonumber(call('GET', P .. 'bytes') or '0')
   local own = tonumber(call('HGET', P .. 'scope:bytes', scope) or '0')
-  return used + more > tonumber(most) or own + more > tonumber(scope_most)
+  return used + more > tonumber(most) or own + more > tonumber(scope_most) or stuck(scope, more, 0, most, scope_most)
 end
 local function expire(name, from, ttl)
   local time = int(from + ttl)

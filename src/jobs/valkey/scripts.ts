@@ -16,6 +16,7 @@ import { RECORD_HOOK } from './record-scripts.js'
  * - `running`, `deadline`, `ended` sorted sets of names, by the end of the lease, the deadline and the end (or `till`), in ms
  * - `hook:SCOPE|HOST`, `hooks:SCOPE`, `hooks` and `hooked` have the jobs whose end is to be told (`hooks.ts`)
  * - `bytes`, `scope:jobs`, `scope:bytes` what jobs take, in all and by scope
+ * - `scope:new` what jobs take that nobody has begun; `reserves`, `reserves:SCOPE` sorted sets of them by what their images take
  * - `left:PLACE` a sorted set of files outside that no job has any more, as JSON, by when somebody may delete them, in ms
  * - `results` the place in which the gateway that came last keeps files
  * - `rate:KEY`, `key:NAME` what gateways count, and remember of idempotency keys, together; they go away by themselves
@@ -69,6 +70,14 @@ local function drop_halves(name)
   call('HDEL', input, 'halves')
   call('HDEL', job(name), 'half')
 end
+-- One that comes back was once begun, so there is room for it when no other runs.
+local function begin(name)
+  if call('HDEL', job(name), 'new') == 0 then return end
+  local scope, base = get(name, 'scope', 'base')
+  add('scope:new', scope, -base)
+  call('ZREM', P .. 'reserves', name)
+  call('ZREM', P .. 'reserves:' .. scope, name)
+end
 -- Bytes of a running job. Half-done images lie where its images will.
 local function running_bytes(name)
   local base, reserve, img, half = get(name, 'base', 'res', 'img', 'half')
@@ -83,6 +92,7 @@ local function finish(name, status, outcome)
   else
     call('ZREM', P .. 'running', name)
   end
+  begin(name)
   local time = int(now())
   call('ZREM', P .. 'deadline', name)
   local till = get(name, 'till')
@@ -151,6 +161,9 @@ if jobs >= tonumber(jobs_limit) or own >= tonumber(scope_jobs) then return {'ful
 local used = tonumber(call('GET', P .. 'bytes') or '0')
 own = tonumber(call('HGET', P .. 'scope:bytes', scope) or '0')
 if used + bytes > tonumber(bytes_limit) or own + bytes > tonumber(scope_bytes) then return {'full', 'bytes'} end
+-- A gateway of before may have ended jobs without these.
+if call('ZCARD', P .. 'deadline') == 0 then call('DEL', P .. 'scope:new', P .. 'reserves', P .. 'reserves:' .. scope) end
+if stuck(scope, bytes, reserve, bytes_limit, scope_bytes) then return {'full', 'bytes'} end
 local input = P .. 'in:' .. name
 if staged ~= '' then
   -- What was staged may have been given up meanwhile.
@@ -163,6 +176,10 @@ local time = now()
 call('HSET', job(name), 'rev', '0', 'st', 'queued', 'scope', scope, 'fp', fp, 'about', about, 'model', model,
   'flow', flow, 'share', share, 'cost', cost, 'res', reserve, 'base', bytes, 'bytes', '0', 'img', '0', 'att', '0',
   'cr', '0', 'pics', pictures, 'sub', int(time), 'dl', int(time + timeout))
+call('HSET', job(name), 'new', '1')
+add('scope:new', scope, bytes)
+call('ZADD', P .. 'reserves', reserve, name)
+call('ZADD', P .. 'reserves:' .. scope, reserve, name)
 if webhook ~= '' then call('HSET', job(name), 'hook', webhook, 'host', host) end
 if longer ~= '' then call('HSET', job(name), 'till', int(time + longer)) end
 call('HINCRBY', P .. 'scope:jobs', scope, 1)
@@ -209,6 +226,7 @@ if head then
 else
   drop_flow(best.model, best.flow)
 end
+begin(name)
 local time = now()
 local attempt = call('HINCRBY', job(name), 'att', 1)
 call('HSET', job(name), 'st', 'running', 'start', int(time), 'owner', owner)
