@@ -1,6 +1,6 @@
 // @ts-check
 import { table } from '../../tools/table.mjs'
-import { ourRows } from '../tpu/rows.mjs'
+import { countedRows } from '../tpu/rows.mjs'
 import { join } from 'node:path'
 import { root } from '../../tools/run.mjs'
 
@@ -101,7 +101,7 @@ function modelTable(found, result) {
 function countedRow({ device, side }) {
   const name = COUNTED[device['kind']]
   if (name === undefined || side !== 1024) return undefined
-  const row = ourRows(join(root, 'bench/tpu/results')).find((each) => each.result === name)
+  const row = countedRows(join(root, 'bench/tpu/results')).find((each) => each.result === name)
   if (row === undefined) return undefined
   const range = (/** @type {import('../tpu/rows.mjs').Part | undefined} */ part) =>
     [part?.fromMs, part?.ms]

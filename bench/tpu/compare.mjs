@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { root } from '../../tools/run.mjs'
 import { table } from '../../tools/table.mjs'
-import { imageSeconds, ourRows, rooflines } from './rows.mjs'
+import { countedRows, imageSeconds, rooflines } from './rows.mjs'
 
 const folder = join(root, 'bench/tpu')
 const STEPS = [20, 30, 40]
@@ -14,8 +14,8 @@ const STEPS = [20, 30, 40]
 /** The goals for the programs for v5e:1x1, and upper limits of memory. */
 export const TARGETS = { stepMs: 80, decodeMs: 60, stepTemporaryMib: 500, programMib: 150, int8StepMs: 60 }
 
-/** Our programs, as the last checks counted them. */
-export const ours = () => ourRows(join(folder, 'results'))
+/** Our programs and MaxDiffusion's, as the last checks counted them. */
+export const counted = () => countedRows(join(folder, 'results'))
 
 /** @param {readonly import('./rows.mjs').Row[]} rows */
 function print(rows) {
@@ -64,9 +64,9 @@ function range(part) {
 export function compare() {
   /** @type {{ rows: import('./rows.mjs').Row[], note: string }} */
   const others = JSON.parse(readFileSync(join(folder, 'others.json'), 'utf8'))
-  print([...others.rows, ...ours(), ...rooflines()])
+  print([...others.rows, ...counted(), ...rooflines()])
   console.log(
-    `\nRows without an Easel result file: ${others.note}\nA range is from no memory to all memory that is not hidden (bench/tpu/README.md). "images" is the number that share a step on all chips. Seconds of an image: its steps and a decode, with that memory; with cache_interval 3, one step in three is a full one.`
+    `\nRows without a result file: ${others.note}\nA range is from no memory to all memory that is not hidden (bench/tpu/README.md). "images" is the number that share a step on all chips. Seconds of an image: its steps and a decode, with that memory; with cache_interval 3, one step in three is a full one.`
   )
 }
 

@@ -1,5 +1,5 @@
 // @ts-check
-// The rows of the comparison: the results of `npm run tpu:check` for our programs, and the rooflines. Its only side effect
+// The rows of the comparison: the results of `npm run tpu:check`, and the rooflines. Its only side effect
 // is reading files.
 import { readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -14,6 +14,9 @@ const WORK = { step: 2 * 6.761e12, decode: 10.47e12 }
 
 /** Names of the results in the table, by file name, in the table's order. */
 const NAMES = /** @type {Record<string, string>} */ ({
+  maxdiffusion: "MaxDiffusion's UNet, v5e:1x1, dot_product (its default)",
+  'maxdiffusion-flash-4096': "MaxDiffusion's UNet, v5e:1x1, flash from 4096 tokens",
+  'maxdiffusion-flash-1024': "MaxDiffusion's UNet, v5e:1x1, flash from 1024 tokens",
   'v5e-1x1-plain': 'Easel, v5e:1x1, METHODS=plain',
   'v5e-1x1': 'Easel, v5e:1x1',
   'v5e-1x1-int8': 'Easel, v5e:1x1, QUANTIZATION=int8',
@@ -37,9 +40,9 @@ const CACHE_INTERVAL = 3
 
 /**
  * @param {string} folder of results
- * @returns {Row[]} our programs, as the last checks counted them
+ * @returns {Row[]} the programs, as the last checks counted them
  */
-export function ourRows(folder) {
+export function countedRows(folder) {
   const found = readdirSync(folder)
     .filter((file) => file.endsWith('.json'))
     .map((file) => file.slice(0, -'.json'.length))

@@ -17,6 +17,7 @@ from easel_worker.compile.memory import residents
 from easel_worker.compile.plan import Plan, compile_all, read
 from easel_worker.compile.program_cost import yardstick_json
 from easel_worker.compile.yardstick import count
+from easel_worker.maxdiffusion.options import Options as MaxDiffusionOptions
 from easel_worker.options import NamedOption, add_flags, declared, values_of
 from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.artifacts import ArtifactWriter
@@ -28,6 +29,8 @@ from easel_worker.sdxl.serving.options import Options
 _FAILED = 2
 _KNOWN = ", ".join(topology.TOPOLOGIES)
 _IMAGES = 2
+_ENGINES = {"sdxl": Options, "maxdiffusion": MaxDiffusionOptions}
+"""Whose programs can be compiled, with their options."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -81,12 +84,16 @@ def _write(path: Path, report: Mapping[str, object]) -> None:
 
 
 def _run(chosen: argparse.Namespace, dump: Path) -> int:
-    given = values_of(_settings(), vars(chosen), environment={})
+    engine = _ENGINES[chosen.engine]
+    for option in _own_settings(MaxDiffusionOptions):
+        if engine is not MaxDiffusionOptions and vars(chosen)[option.flag] is not None:
+            raise ValueError(f"{option.flag} needs --engine maxdiffusion")
+    given = values_of(_settings(engine), vars(chosen), environment={})
     topology.prepare(chosen.topology, dump)
     if chosen.write is not None:
         _start_afresh(chosen.write / "cache")
     devices = topology.devices(chosen.topology)
-    options = Options(**given, devices=devices)
+    options = engine(**given, devices=devices)
     plan = read(chosen.model, options, only=chosen.only_sizes)
     chip = chip_of(devices[0].device_kind)
     compiler = CountingCompiler(
@@ -143,8 +150,17 @@ def _as_json(counted: Counted) -> dict[str, object]:
     }
 
 
-def _settings() -> tuple[NamedOption, ...]:
-    """The worker's options that programs depend on."""
+def _settings(engine: type[Options]) -> tuple[NamedOption, ...]:
+    """The options of an engine that programs depend on."""
+    return *_shared_settings(), *_own_settings(engine)
+
+
+def _own_settings(engine: type[Options]) -> tuple[NamedOption, ...]:
+    shared = {option.field for option in declared(Options)}
+    return tuple(option for option in declared(engine) if option.field not in shared)
+
+
+def _shared_settings() -> tuple[NamedOption, ...]:
     return declared(
         Options,
         "sizes",
@@ -174,6 +190,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--model", type=Path, help="a diffusers folder; weights are not read")
+    add(
+        "--engine",
+        choices=sorted(_ENGINES),
+        default="sdxl",
+        help="whose UNet; maxdiffusion counts MaxDiffusion's, where that is installed",
+    )
     add(
         "--count",
         type=Path,
@@ -208,5 +230,5 @@ def _parser() -> argparse.ArgumentParser:
         help="write programs for a worker's --artifacts to this folder, with entries for "
         "--compile-cache in its folder `cache`. Not yet tried on a TPU",
     )
-    add_flags(parser, _settings())
+    add_flags(parser, _settings(MaxDiffusionOptions))
     return parser

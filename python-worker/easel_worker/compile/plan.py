@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from easel_worker.compile.counting_compiler import CountingCompiler
+from easel_worker.maxdiffusion.options import Options as MaxDiffusionOptions
+from easel_worker.maxdiffusion.start import unet_for
 from easel_worker.sdxl.folder.config import read_config
 from easel_worker.sdxl.folder.control_files import find_controls
 from easel_worker.sdxl.folder.files import ModelFiles, locate
@@ -15,6 +17,7 @@ from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.control_programs import NetConfig
 from easel_worker.sdxl.serving.options import Options
+from easel_worker.sdxl.serving.other_unet import with_other
 from easel_worker.sdxl.serving.program_set import ProgramSet
 from easel_worker.sdxl.serving.refiner_loading import (
     add_sizes,
@@ -67,6 +70,7 @@ def read(model: Path, options: Options, *, only: bool) -> Plan:
 
     Raises:
         ConfigError: see `read_config`.
+        ValueError: see `unet_for`.
     """
     files = locate(model, vae=options.vae, unet=options.unet)
     config = read_config(files)
@@ -74,14 +78,16 @@ def read(model: Path, options: Options, *, only: bool) -> Plan:
     sizes = resolve.sizes(options, own.sizes)
     if only and options.sizes is not None:
         sizes = tuple(Size(*size) for size in options.sizes)
+    params = abstract_params(
+        config,
+        resolve.dtypes(options),
+        kernel_options=resolve.kernel_options(options),
+        encoder=resolve.needs_encoder(options, config),
+    )
+    other = unet_for(config, sizes, options) if isinstance(options, MaxDiffusionOptions) else None
     return Plan(
         config=config,
-        params=abstract_params(
-            config,
-            resolve.dtypes(options),
-            kernel_options=resolve.kernel_options(options),
-            encoder=resolve.needs_encoder(options, config),
-        ),
+        params=with_other(params, other),
         tokens=_tokens(files, config),
         sizes=sizes,
         keep_older=own.keep_older,

@@ -1,17 +1,26 @@
 """What `build` needs after jax is imported."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from easel_worker.maxdiffusion.fields import check_sizes, fields_of
 from easel_worker.maxdiffusion.options import Options
 from easel_worker.maxdiffusion.source import find_unet
 from easel_worker.maxdiffusion.unet import DOT_PRODUCT, MaxDiffusion
+from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.describe import describe
+from easel_worker.values import Size
 
 
 def other_unet(model: Path, options: Options) -> MaxDiffusion:
-    """MaxDiffusion's UNet for a model.
+    """MaxDiffusion's UNet for a model. Raises as `unet_for`."""
+    about = describe(model, options)
+    return unet_for(about.config, about.sizes, options)
+
+
+def unet_for(config: SdxlConfig, sizes: Sequence[Size], options: Options) -> MaxDiffusion:
+    """MaxDiffusion's UNet for a model's config and image sizes.
 
     Raises:
         ValueError: MaxDiffusion is not there, or cannot compute this model or size, or these
@@ -25,9 +34,8 @@ def other_unet(model: Path, options: Options) -> MaxDiffusion:
             f"maxdiffusion_attention is {attention!r}, which takes one TPU, and the devices are "
             f"{len(devices)} of {platform}: choose {DOT_PRODUCT}"
         )
-    about = describe(model, options)
-    fields_of(about.config.unet)
-    check_sizes(about.sizes, about.config.unet, about.config.vae_scale)
+    fields_of(config.unet)
+    check_sizes(sizes, config.unet, config.vae_scale)
     return MaxDiffusion(
         find_unet(options.maxdiffusion),
         resolve.mesh(options),

@@ -1,14 +1,13 @@
 """MaxDiffusion's UNet in the place of ours: see `sdxl.serving.other_unet`."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import field
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.sharding import AbstractMesh, Mesh, use_abstract_mesh
+from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from easel_worker.maxdiffusion.fields import fields_of
@@ -84,18 +83,12 @@ class _Model:
         self.dtype = dtype
         self._apply = apply
         self._params = params
-        self._own_mesh = own_mesh
+        self.own_mesh = own_mesh
 
     def __call__(self, unet: UNet, *arguments: Array, added: dict[str, Array]) -> Array:
         """Predict, [B, channels, h, w]."""
         tree = flax_tree(self._params, jax.tree.leaves(unet))
-        # Its kernels are in a shard_map, and jax refuses one within ours unless it names our mesh.
-        # On one device both mean the same.
-        within = use_abstract_mesh(AbstractMesh((), ())) if self._own_mesh else nullcontext()
-        with within:
-            made = self._apply(
-                {"params": tree}, *arguments, added_cond_kwargs=added, return_dict=False
-            )
+        made = self._apply({"params": tree}, *arguments, added_cond_kwargs=added, return_dict=False)
         predicted: Array = made[0]
         return predicted
 
@@ -116,6 +109,11 @@ class MaxDiffusionUNet:
     def dtype(self) -> DTypeLike:
         """The dtype of the parameters."""
         return self.model.dtype
+
+    @property
+    def maps_devices(self) -> bool:
+        """See `UNet.maps_devices`: its kernels are in a `shard_map`."""
+        return self.model.own_mesh
 
     def project_context(self, context: Array) -> Array:
         """The context [B, tokens, C] itself: this UNet computes keys and values in each step."""

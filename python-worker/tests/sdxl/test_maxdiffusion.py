@@ -1,5 +1,6 @@
 """The engine of MaxDiffusion with the package that stands in for it."""
 
+import json
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+from easel_worker.compile import command
 from easel_worker.engine import (
     CONTROLS,
     IMAGE_TO_IMAGE,
@@ -20,13 +22,16 @@ from easel_worker.engine import (
 )
 from easel_worker.engines import ENGINES
 from easel_worker.maxdiffusion.options import Options
+from easel_worker.maxdiffusion.source import find_unet
 from easel_worker.maxdiffusion.start import other_unet
+from easel_worker.maxdiffusion.unet import MaxDiffusion
+from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.values import Size
 from tests.sdxl.engines import COMPILER, ahead, start
 from tests.sdxl.test_engine import counted_compilations, in_company, make, mixed_specs
 from tests.sdxl.tiny_model import spec, write
-from tests.support.maxdiffusion import STANDIN, forgotten, variant
+from tests.support.maxdiffusion import STANDIN, forget, forgotten, variant
 
 UNET = {
     "block_out_channels": [32, 64],
@@ -96,6 +101,25 @@ def test_other_models_are_computed_too(tmp_path: Path, change: dict[str, Any]) -
     assert np.abs(theirs.astype(int) - own.astype(int)).max() <= 1
 
 
+def test_kernels_that_are_mapped_over_the_device(folder: Path, ours: SdxlEngine) -> None:
+    """They are for TPUs; here they stand for kernels in a `shard_map` over the engine's mesh."""
+    options = Options(
+        devices=jax.devices()[:1],
+        sizes=[],
+        max_prompt_chunks=1,
+        image_inputs=False,
+    )
+    other = MaxDiffusion(
+        find_unet(STANDIN), resolve.mesh(options), attention="flash", flash_min_tokens=1
+    )
+    engine = SdxlEngine(folder, options, compiler=COMPILER, other=other)
+    engine.warm(lambda _: None)
+    assert engine.capabilities.model.dtype == "float32+maxdiffusion-flash"
+    for each in (spec(steps=2), spec(steps=2, guidance=1.0)):
+        theirs, own = make(engine, each).astype(int), make(ours, each).astype(int)
+        assert np.abs(theirs - own).max() <= 1
+
+
 def test_an_unet_that_computes_otherwise_makes_other_images(
     tmp_path: Path, folder: Path, ours: SdxlEngine
 ) -> None:
@@ -114,6 +138,29 @@ def test_hello_says_whose_unet_it_is_and_offers_what_works(
     assert not {LORAS, CONTROLS, IP_ADAPTERS} & {*can.features, *can.coming_features}
     assert {IMAGE_TO_IMAGE, INPAINTING} < set(can.features)
     assert (can.schedulers, can.sizes) == (own.schedulers, own.sizes)
+
+
+def test_its_programs_are_counted(tmp_path: Path, folder: Path, empty_cache: Path) -> None:
+    """Each has what its UNet computes: what takes more memory there is counted."""
+    gelu = "jax.nn.gelu(gate, approximate=False)"
+    heavier = variant(tmp_path / "heavier", gelu, "gate @ (gate.swapaxes(-1, -2) @ gate)")
+    temporary = []
+    for checkout in (STANDIN, heavier):
+        report = tmp_path / "report.json"
+        theirs = ["--engine", "maxdiffusion", "--maxdiffusion", str(checkout)]
+        chosen = ["--sizes", "64x64", "--only-sizes", "--max-prompt-chunks", "1"]
+        which = ["--programs", "^denoise.* guided", "--json", str(report)]
+        assert command.main(["--model", str(folder), *theirs, *chosen, *which]) == 0
+        [program] = json.loads(report.read_text())["programs"]
+        temporary.append(program["counted"]["temporary"])
+        forget()
+    assert 0 < temporary[0] < temporary[1]
+
+
+def test_its_flags_are_refused_without_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flag = ["--maxdiffusion-attention", "flash"]
+    assert command.main(["--model", str(folder), *flag]) == 2
+    assert "--maxdiffusion-attention needs --engine maxdiffusion" in capsys.readouterr().err
 
 
 def test_nothing_compiles_after_warm(engine: SdxlEngine) -> None:

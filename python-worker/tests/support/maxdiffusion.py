@@ -24,14 +24,15 @@ def variant(folder: Path, old: str, new: str) -> Path:
 def forgotten() -> Iterator[None]:
     """No maxdiffusion is imported when the context is entered, and none stays imported."""
     path = list(sys.path)
-    _forget()
+    forget()
     try:
         yield
     finally:
-        _forget()
+        forget()
         sys.path[:] = path
 
 
-def _forget() -> None:
+def forget() -> None:
+    """Let the next import read the package again."""
     for name in [each for each in sys.modules if each.split(".")[0] == "maxdiffusion"]:
         del sys.modules[name]

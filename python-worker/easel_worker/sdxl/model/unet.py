@@ -192,6 +192,11 @@ class UNet:
         """The dtype of the parameters."""
         return self.conv_in.weight.dtype
 
+    @property
+    def maps_devices(self) -> bool:
+        """Whether it calls `shard_map` itself, so that it must not be called within one."""
+        return False
+
     def __call__(
         self,
         sample: Array,

@@ -19,7 +19,8 @@ class OtherUNet(Protocol):
         """The other UNet with the weights of ours, or with their shapes.
 
         It is a pytree whose structure depends only on that of `unet`, and has what programs use of
-        `UNet`: `config`, `dtype`, `project_context` and `whole`. Called on one thread at a time.
+        `UNet`: `config`, `dtype`, `maps_devices`, `project_context` and `whole`. Called on one
+        thread at a time.
 
         Raises:
             ValueError: it does not fit these weights.

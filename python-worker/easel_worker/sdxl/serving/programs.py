@@ -267,10 +267,11 @@ def denoise(
         params: UNet,
         arrays: tuple[State, Conditions, Array | None, Additions, Array | None],
         numbers: StepNumbers,
+        predicted: tuple[Array, Array | None] | None,
     ) -> tuple[State, Array, Array | None]:
         lanes = LaneInput(*arrays)
         with jax.named_scope("unet"):
-            output, deep = _predict(params, lanes, numbers)
+            output, deep = predicted or _predict(params, lanes, numbers)
             if guided:
                 output = _guide(output, numbers)
         with jax.named_scope("advance"):
@@ -293,13 +294,15 @@ def denoise(
         stacked.additions,
         stacked.inpainting,
     )
+    # jax refuses a shard_map within one over the same axes.
+    predicted = _predict(params, LaneInput(*arrays), numbers) if params.maps_devices else None
     states, finite, deep = jax.shard_map(
         on_each_device,
         mesh=mesh,
-        in_specs=(WHOLE, (each, rows, rows, added, each), each),
+        in_specs=(WHOLE, (each, rows, rows, added, each), each, rows),
         out_specs=(each, each, rows),
         check_vma=False,  # kernels' results do not declare over which axes they vary
-    )(params, arrays, numbers)
+    )(params, arrays, numbers, predicted)
     made = [_lane(states, i) for i in range(len(lanes))]
     if deep is None:
         return Stepped(tuple(made), finite)

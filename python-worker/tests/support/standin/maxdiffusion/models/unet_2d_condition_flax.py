@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 
 
 class Scope:
@@ -219,7 +220,11 @@ class FlaxUNet2DConditionModel:
 
         def attend(name: str, x: Array, level: int) -> Array:
             own: dict[str, Any] = {"depth": depths[level], "heads": heads[level]}
-            return transformer(scope, name, x, context, **own, linear=self.use_linear_projection)
+            x = transformer(scope, name, x, context, **own, linear=self.use_linear_projection)
+            if self.mesh is None:
+                return x
+            # As MaxDiffusion, whose kernels are in one.
+            return jax.shard_map(lambda a: a, mesh=self.mesh, in_specs=P(), out_specs=P())(x)
 
         x = conv(scope, "conv_in", sample.transpose(0, 2, 3, 1), channels[0])
         skips = [x]
