@@ -1,7 +1,7 @@
 // @ts-check
 // npm run bench:drift: how much images change when operations are skipped or rounded: the demo model's images of held-out
 // captions, unchanged and with each variant of python-worker/bench/drift.py. COUNT is the number of captions. TRIAL names a
-// program beside drift.py with variants that the worker has no option for, such as int8_convolutions.
+// program beside drift.py with variants that the worker has no option for.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

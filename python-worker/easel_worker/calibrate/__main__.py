@@ -19,8 +19,8 @@ def main() -> None:
     """Make images and write the file. On failure print one line and exit with 1."""
     parser = argparse.ArgumentParser(
         prog="easel-calibrate",
-        description="Make images with a model and write how large the inputs of its linear layers "
-        "get, which --quantization int8 needs. `npm run calibrate` tokenizes the prompts. A "
+        description="Make images with a model and write how large the inputs of the layers get "
+        "that --quantization int8 rounds. `npm run calibrate` tokenizes the prompts. A "
         "full-size model needs an accelerator.",
     )
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""A UNet that also returns how large the inputs of its linear layers are."""
+"""A UNet that also returns how large the inputs are of the layers that int8 quantises."""
 
 from collections.abc import Callable
 from dataclasses import field
@@ -10,10 +10,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from easel_worker.sdxl.model.config import UNetConfig
-from easel_worker.sdxl.model.layers import Linear
+from easel_worker.sdxl.model.layers import Conv, Linear
 from easel_worker.sdxl.model.params import STATIC, layer
 from easel_worker.sdxl.model.unet import UNet
 from easel_worker.sdxl.quantization import selection
+from easel_worker.sdxl.quantization.scales import Plain
 
 
 class Watched(NamedTuple):
@@ -34,6 +35,17 @@ class WatchedLinear(Linear):
         return super().__call__(x)
 
 
+@layer
+class WatchedConv(Conv):
+    """The same for a convolution."""
+
+    show: Callable[[Array], None] = field(kw_only=True, metadata=STATIC)
+
+    def __call__(self, x: Array) -> Array:
+        self.show(x)
+        return super().__call__(x)
+
+
 def watched_unet(config: UNetConfig) -> Callable[..., Watched]:
     """A compiled `UNet.__call__` that takes the UNet first and also returns the largest inputs."""
     names = selection.input_names(UNet.declare(config))
@@ -42,9 +54,11 @@ def watched_unet(config: UNetConfig) -> Callable[..., Watched]:
         largest: dict[str, Array] = {}
         remaining = iter(names)
 
-        def watch(layers: list[Linear]) -> list[Linear]:
+        def watch(layers: list[Plain]) -> list[Plain]:
             show = partial(_note, largest, next(remaining))
             first, *others = layers
+            if isinstance(first, Conv):
+                return [WatchedConv(first.weight, first.bias, show=show)]
             return [WatchedLinear(first.weight, first.bias, show=show), *others]
 
         output = selection.replaced(unet, watch)(*given, **more)

@@ -1,4 +1,4 @@
-"""Quantised linear layers: error bounds, which layers are quantised, and whole images."""
+"""Quantised layers: error bounds, which layers are quantised, and whole images."""
 
 import sys
 from dataclasses import replace
@@ -23,11 +23,11 @@ from easel_worker.sdxl.folder.files import locate
 from easel_worker.sdxl.folder.model import Dtypes, abstract_params, load_params
 from easel_worker.sdxl.kernels import integers
 from easel_worker.sdxl.model import int8
-from easel_worker.sdxl.model.int8 import Int8Linear
+from easel_worker.sdxl.model.int8 import Int8Conv, Int8Linear
 from easel_worker.sdxl.model.kernel_options import FAST
-from easel_worker.sdxl.model.layers import Linear
+from easel_worker.sdxl.model.layers import Conv, Linear
 from easel_worker.sdxl.model.unet import UNet
-from easel_worker.sdxl.quantization import calibration, linears, selection
+from easel_worker.sdxl.quantization import calibration, scales, selection
 from easel_worker.sdxl.quantization.calibration import CalibrationError
 from easel_worker.sdxl.serving import int8_check, resolve
 from easel_worker.sdxl.serving.engine import SdxlEngine
@@ -43,7 +43,7 @@ INPUTS, OUTPUTS = 24, 8
 
 def one_layer(weight: np.ndarray, largest: np.ndarray, bias: jax.Array | None = None) -> Int8Linear:
     """Quantise a layer that shares its input with no other."""
-    [made] = linears.quantise([Linear(jnp.asarray(weight), bias)], largest)
+    [made] = scales.quantise([Linear(jnp.asarray(weight), bias)], largest)
     return made
 
 
@@ -69,6 +69,62 @@ def test_error_is_at_most_half_a_step_of_each_factor(seed: int, spread: float) -
     assert np.all(off <= 1.01 * most + 1e-5)
     assert np.all(np.abs(x * gain) <= int8.LARGEST * 1.001)
     assert np.abs(whole).max() == int8.LARGEST
+
+
+def one_convolution(weight: np.ndarray, largest: np.ndarray) -> Int8Conv:
+    [made] = scales.quantise([Conv(jnp.asarray(weight), jnp.zeros(weight.shape[-1]))], largest)
+    assert isinstance(made, Int8Conv)
+    return made
+
+
+def filtered(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The convolution of stride 1 in float64, [H, W, in] → [H, W, out]."""
+    height, width, _ = x.shape
+    padded = np.pad(np.float64(x), ((1, 1), (1, 1), (0, 0)))
+    taps = ((i, j) for i in range(3) for j in range(3))
+    return sum(padded[i : i + height, j : j + width] @ np.float64(weight[i, j]) for i, j in taps)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 2**32 - 1), st.floats(0.0, 3.0))
+def test_a_convolutions_error_is_at_most_half_a_step_of_each_factor(
+    seed: int, spread: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    sizes = np.exp(spread * rng.standard_normal(INPUTS)).astype(np.float32)
+    x = rng.uniform(-1, 1, (5, 6, INPUTS)).astype(np.float32) * sizes
+    weight = rng.standard_normal((3, 3, INPUTS, OUTPUTS), np.float32)
+    layer = one_convolution(weight, sizes)
+    y = np.asarray(layer(jnp.asarray(x)[None])[0], np.float64)
+
+    gain, step = np.float64(layer.gain), np.float64(layer.step)
+    whole = np.float64(layer.int8)
+    most = (
+        filtered(np.abs(x * gain), np.full(weight.shape, 0.5))
+        + filtered(np.full(x.shape, 0.5), np.abs(whole))
+        + 0.25 * 9 * INPUTS
+    ) * step
+    assert np.all(np.abs(y - filtered(x, weight)) <= 1.01 * most + 1e-5)
+    assert np.all(np.abs(x * gain) <= int8.LARGEST * 1.001)
+    assert np.abs(whole).max() == int8.LARGEST
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_convolution_of_the_largest_integers_is_exact(sign: int) -> None:
+    """Their sum is beyond the integers that float32 has."""
+    inputs = 1280
+    weight = np.full((3, 3, inputs, 2), sign, np.int8) * np.int8(int8.LARGEST)
+    weight[1, 1, 0] -= sign
+    ones = jnp.ones(inputs)
+    layer = Int8Conv(jnp.asarray(weight), 1e6 * ones, jnp.ones(2), jnp.zeros(2))
+    wanted = filtered(np.full((3, 4, inputs), int8.LARGEST), weight)
+    assert abs(wanted).max() > 2**24
+    for sums_of in (int8.filtered, int8.by_products, int8.by_convolution):
+        sums = sums_of(int8.nearest(jnp.full((1, 3, 4, inputs), 1e6)), layer.int8)
+        assert sums.dtype == jnp.int32
+        np.testing.assert_array_equal(sums[0], wanted)
+    y = layer(jnp.full((1, 3, 4, inputs), 5.0))
+    np.testing.assert_array_equal(y[0], wanted.astype(np.float32))
 
 
 def test_clips_values_out_of_range() -> None:
@@ -180,8 +236,15 @@ def test_refuses_to_quantise_twice(folder: Path) -> None:
     quantised = selection.quantise(plain, sizes)
     assert isinstance(quantised.mid.attentions[0].blocks[0].ff_in, Int8Linear)
     assert isinstance(quantised.mid.attentions[0].blocks[0].attn2.to_k, Linear)
+    convolutions = (quantised.mid.resnets[0].conv1, quantised.up[1].resnets[1].conv2)
+    assert all(isinstance(each, Int8Conv) for each in convolutions)
+    at_full_resolution = (quantised.down[0].resnets[0].conv1, quantised.up[0].resnets[1].conv2)
+    for plain_one in (quantised.conv_in, quantised.conv_out, *at_full_resolution):
+        assert isinstance(plain_one, Conv)
     with pytest.raises(TypeError, match="already quantised"):
         selection.quantise(quantised, sizes)
+    with pytest.raises(TypeError, match="already quantised"):
+        quantised.mid.resnets[0].replaced(list)
     with pytest.raises(ValueError, match="shorter"):
         selection.quantise(plain, sizes[:-1])
 
@@ -207,11 +270,12 @@ def test_a_watched_unet_returns_the_largest_input_of_each_layer(folder: Path) ->
     assert {name: size.shape for name, size in seen.largest.items()} == calibration.shapes(
         UNet.declare(config)
     )
-    name = next(name for name in seen.largest if name.endswith("attn1.to_q"))
-    first, *_ = selection.shared_inputs(tree)
-    assert seen.largest[name].shape == first[0].weight.shape[:1]
-    # A layer norm's output has unit variance, so its largest value is above 1 and bounded.
-    assert 1.0 < float(jnp.max(seen.largest[name])) < 10.0
+    # A layer norm's output has unit variance, so its largest value is above 1 and bounded; and
+    # that of a convolution is the silu of such a norm's.
+    for ending in ("attn1.to_q", ".conv1", ".conv2"):
+        found = [size for name, size in seen.largest.items() if name.endswith(ending)]
+        assert found
+        assert all(0.5 < float(jnp.max(size)) < 10.0 for size in found)
 
 
 def test_a_calibration_makes_the_same_images_as_a_worker(folder: Path) -> None:
@@ -261,6 +325,11 @@ def test_refuses_a_calibration_of_another_model(folder: Path, tmp_path: Path) ->
         calibration.write(tmp_path / "wrong", wrong)
         with pytest.raises(CalibrationError, match="made for another model"):
             SdxlEngine(folder, Options(quantization="int8", calibration=tmp_path / "wrong"))
+    linear = {name: size for name, size in sizes.items() if ".conv" not in name}
+    assert 0 < len(linear) < len(sizes)
+    calibration.write(tmp_path / "old", linear)
+    with pytest.raises(CalibrationError, match=r"did not measure convolutions: .*npm run calib"):
+        SdxlEngine(folder, Options(quantization="int8", calibration=tmp_path / "old"))
     (tmp_path / "no").write_text("no safetensors")
     with pytest.raises(CalibrationError, match="cannot be read"):
         SdxlEngine(folder, Options(quantization="int8", calibration=tmp_path / "no"))

@@ -39,8 +39,9 @@ FILES = (
     LoraFile("all", "peft", layers=LINEARS),
     LoraFile("locon", layers=CONVOLUTIONS),
     LoraFile("dora", form="dora", layers=ALL),
-    LoraFile("loha", form="loha", layers=LINEARS),
+    LoraFile("loha", form="loha", layers=ALL),
     LoraFile("full", form="full", layers=LINEARS),
+    LoraFile("biased", form="full-biased", layers=r".*\bresnets\.0\.conv[12]"),
     LoraFile("norms", form="norm", layers=NORMS),
     LoraFile("every", "peft", layers=rf"{LINEARS}|.*\b({OTHERS})"),
     LoraFile("queries", "peft", layers=r".*\battn1\.to_q"),
@@ -129,6 +130,9 @@ def test_a_copy_shares_the_groups_that_no_lora_changes(folder: Path) -> None:
         assert id(layer.int8) not in shared
     for layer in (block.attn1.to_out, block.attn2.to_q, block.ff_in, block.ff_out):
         assert {id(leaf) for leaf in jax.tree.leaves(layer)} <= shared
+    changed, same = engine.adapters.unet(uses(engine, "locon")).params.mid.resnets
+    assert {id(changed.conv1.int8), id(changed.conv2.int8)}.isdisjoint(shared)
+    assert {id(leaf) for leaf in jax.tree.leaves(same)} <= shared
 
 
 def full_but(free: int) -> DeviceMemory:

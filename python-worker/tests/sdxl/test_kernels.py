@@ -23,8 +23,9 @@ from easel_worker.sdxl.kernels import (
     upsampling,
 )
 from easel_worker.sdxl.kernels.chip import LANES
-from easel_worker.sdxl.model import layers, params, token_layers
+from easel_worker.sdxl.model import image_layers, layers, params, token_layers
 from easel_worker.sdxl.model.attention import Attend, Block, KeyValue, WithPicture
+from easel_worker.sdxl.model.int8 import Int8Conv
 from easel_worker.sdxl.model.kernel_layer import bind
 from easel_worker.sdxl.model.kernel_options import (
     CUDNN,
@@ -36,7 +37,7 @@ from easel_worker.sdxl.model.kernel_options import (
 from easel_worker.sdxl.model.layers import Conv, GroupNorm, LayerNorm, Linear, Measured
 from easel_worker.sdxl.model.resnet import Resnet, Upsample
 from easel_worker.sdxl.model.unet import UNet
-from easel_worker.sdxl.quantization import selection
+from easel_worker.sdxl.quantization import scales, selection
 
 BASE = Path(__file__).parents[3] / "models" / "sdxl-base-config"
 
@@ -254,9 +255,9 @@ def test_norm_silu_conv_of_small_and_large_images(scale: float) -> None:
     x = random(1, 4, 32, 256, scale=scale)
     norm = GroupNorm(random(256, seed=2), random(256, seed=3), groups=32, eps=1e-5)
     conv = Conv(random(3, 3, 256, 320, seed=4, scale=0.02), random(320, seed=5))
-    found = layers.norm_silu_conv(*bind((norm, conv), INTERPRETED), Measured(x))
+    found = image_layers.norm_silu_conv(*bind((norm, conv), INTERPRETED), Measured(x))
     whole = jax.tree.map(exact, (norm, conv))
-    assert_near(found.image, layers.norm_silu_conv(*whole, Measured(exact(x))).image)
+    assert_near(found.image, image_layers.norm_silu_conv(*whole, Measured(exact(x))).image)
 
 
 @pytest.mark.parametrize("mean", [0.0, 100.0, 256.0, 1000.0])
@@ -326,8 +327,8 @@ def test_norm_silu_conv(shape: tuple[int, ...], outputs: int) -> None:
     assert convolution.fits(x, conv.weight)
 
     fused = bind((norm, conv), INTERPRETED)
-    found = layers.norm_silu_conv(*fused, Measured(x), offset=offset)
-    wanted = layers.norm_silu_conv(
+    found = image_layers.norm_silu_conv(*fused, Measured(x), offset=offset)
+    wanted = image_layers.norm_silu_conv(
         *jax.tree.map(exact, (norm, conv)), Measured(exact(x)), offset=exact(offset)
     )
     assert_near(found.image, wanted.image)
@@ -417,6 +418,74 @@ def assert_within_steps(found: jax.Array, wanted: jax.Array) -> None:
     scale = float(np.abs(np.asarray(wanted)).mean())
     assert off.mean() < 0.02 * scale
     assert off.max() < 0.2 * scale + ROUNDING
+
+
+def int8_convolution(inputs: int, outputs: int) -> tuple[GroupNorm, Int8Conv]:
+    norm = GroupNorm(random(inputs, seed=2), random(inputs, seed=3), groups=32, eps=1e-5)
+    weight = random(3, 3, inputs, outputs, seed=4, scale=(9 * inputs) ** -0.5)
+    [conv] = scales.quantise([Conv(weight, random(outputs, seed=5))], np.full(inputs, 4.0))
+    assert isinstance(conv, Int8Conv)
+    return norm, conv
+
+
+@pytest.mark.parametrize(
+    ("shape", "outputs"),
+    [
+        ((2, 4, 32, 128), 256),
+        ((1, 3, 64, 128), 130),
+        ((2, 3, 32, 320), 320),
+        ((1, 1, 32, 448), 64),
+    ],
+)
+def test_int8_convolutions(shape: tuple[int, ...], outputs: int) -> None:
+    """Whole and half tiles, with an offset, a residual image and moments."""
+    norm, conv = int8_convolution(shape[-1], outputs)
+    x, offset = random(*shape) + 1, random(shape[0], outputs, seed=1)
+    more = random(*shape[:3], outputs, seed=6)
+    assert convolution.fits(x, conv.int8)
+    found = image_layers.norm_silu_conv(
+        *bind((norm, conv), INTERPRETED),
+        Measured(x),
+        offset=offset,
+        residual=lambda: more,
+        measure=True,
+    )
+    wanted = image_layers.norm_silu_conv(
+        norm, conv, Measured(exact(x)), offset=exact(offset), residual=lambda: exact(more)
+    )
+    assert_within_steps(found.image, wanted.image)
+    assert found.moments is not None
+    parts = exact(found.image).reshape(shape[0], -1, outputs)
+    np.testing.assert_allclose(found.moments[:, 0, 0], parts.mean(axis=1), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("outputs", [128, 320])
+def test_int8_convolutions_of_the_largest_integers(outputs: int) -> None:
+    """All inputs are clipped, so no rounding differs: the sums are those of plain JAX."""
+    inputs = 320
+    x = jnp.where(random(1, 4, 32, inputs) > 0, 1e4, 5e3).astype(jnp.bfloat16)
+    weight = jnp.clip(jnp.round(100 * exact(random(3, 3, inputs, outputs))), -127, 127)
+    weight = weight.astype(jnp.int8).at[..., 0].set(127).at[..., 1].set(-127)
+    vectors = jnp.ones(inputs), jnp.ones(outputs), jnp.zeros(outputs)
+    conv = Int8Conv(weight, *vectors)
+    affine = jnp.ones((1, inputs)), jnp.zeros((1, inputs))
+    steps = convolution.Steps(conv.gain, conv.step)
+    [found] = convolution.convolve(x, conv.int8, conv.bias, affine, steps=steps, interpret=True)
+    wanted = conv(x)
+    assert float(jnp.max(jnp.abs(exact(wanted)))) > 2**24
+    np.testing.assert_array_equal(exact(found), exact(wanted))
+
+
+def test_int8_convolutions_fall_back_to_plain_jax_where_the_kernel_does_not_fit() -> None:
+    norm, conv = int8_convolution(128, 128)
+    narrow = random(1, 4, 16, 128)
+    assert not convolution.fits(narrow, conv.int8)
+    assert convolution.fits(narrow, random(3, 3, 128, 128))
+    found, wanted = (
+        image_layers.norm_silu_conv(norm, bind(conv, options), Measured(narrow)).image
+        for options in (INTERPRETED, PLAIN)
+    )
+    np.testing.assert_array_equal(exact(found), exact(wanted))
 
 
 def test_int8_layers_with_norm_or_sum() -> None:

@@ -49,9 +49,13 @@ def transformer_block() -> tuple[Any, tuple[Any, ...]]:
 def int8_block() -> tuple[Any, tuple[Any, ...]]:
     """Return the same block with 8-bit linear layers."""
     _, (block, *given) = transformer_block()
-    sizes = [array(each[0].weight.shape[0]) for each in selection.shared_inputs(block)]
-    quantised = jax.eval_shape(selection.quantise, block, sizes)
-    return apply, (bind(quantised, FAST), *given)
+    return apply, (bind(quantised(block), FAST), *given)
+
+
+def quantised(block: Any) -> Any:
+    """Return a block with its layers in 8 bits."""
+    sizes = [array(each[0].weight.shape[-2]) for each in selection.shared_inputs(block)]
+    return jax.eval_shape(selection.quantise, block, sizes)
 
 
 def top_block() -> tuple[Any, tuple[Any, ...]]:
@@ -59,6 +63,13 @@ def top_block() -> tuple[Any, tuple[Any, ...]]:
     declared = Resnet.declare("r", 320, 320, groups=32, eps=1e-5, time_features=1280)
     block = bind(weights.abstract(declared, jnp.bfloat16), FAST)
     return apply, (block, array(2, 128, 128, 320), array(2, 1280))
+
+
+def int8_residual_block() -> tuple[Any, tuple[Any, ...]]:
+    """Return a residual block of the bottom level with 8-bit convolutions."""
+    declared = Resnet.declare("r", 1280, 1280, groups=32, eps=1e-5, time_features=1280)
+    block = quantised(weights.abstract(declared, jnp.bfloat16))
+    return apply, (bind(block, FAST), array(2, 32, 32, 1280), array(2, 1280))
 
 
 def vae_block() -> tuple[Any, tuple[Any, ...]]:
@@ -79,7 +90,7 @@ def main() -> None:
     found = {}
     with TemporaryDirectory() as folder:
         topology.prepare(TOPOLOGY, Path(folder))
-        for piece in (transformer_block, int8_block, top_block, vae_block):
+        for piece in (transformer_block, int8_block, top_block, int8_residual_block, vae_block):
             one = counted(*piece(), Path(folder))
             assert one.yardstick is not None, "a v5e has a yardstick"
             found[piece.__name__] = {

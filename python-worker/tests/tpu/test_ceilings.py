@@ -18,6 +18,7 @@ CEILINGS = {
     # ms, MiB
     "transformer_block": (0.78, 20.0),
     "int8_block": (0.475, 13.0),
+    "int8_residual_block": (0.36, 2.0),
     "top_block": (0.84, 50.0),
     "vae_block": (0.87, 20.0),
 }
@@ -51,7 +52,13 @@ def test_a_piece_stays_under_its_ceiling(counted: Counted, piece: str) -> None:
 
 @pytest.mark.parametrize(
     ("piece", "kernels"),
-    [("transformer_block", 2), ("int8_block", 4), ("top_block", 2), ("vae_block", 2)],
+    [
+        ("transformer_block", 2),
+        ("int8_block", 4),
+        ("int8_residual_block", 2),
+        ("top_block", 2),
+        ("vae_block", 2),
+    ],
 )
 def test_our_kernels_are_used_and_everything_has_a_schedule(
     counted: Counted, piece: str, kernels: int

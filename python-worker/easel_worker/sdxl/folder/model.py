@@ -38,7 +38,7 @@ class Dtypes:
     model: DTypeLike
     vae: DTypeLike
     int8: bool = False
-    """Whether the UNet's linear layers are quantised."""
+    """Whether the UNet is quantised."""
 
 
 @dataclass(frozen=True)
@@ -119,10 +119,10 @@ def load_params(
     )
     if largest is None:
         return _bound(loaded, kernel_options)
-    report("quantising the linear layers of the unet to int8")
-    layers = selection.quantised_layers(loaded.unet, largest)
-    source = Source(loaded.unet, trees.unet, layers, largest, kernel_options)
-    quantised = replace(loaded, unet=source.with_layers(loaded.unet, {}))
+    report("quantising the unet to int8")
+    made = selection.quantised_weights(loaded.unet, largest)
+    source = Source(loaded.unet, trees.unet, made, largest, kernel_options)
+    quantised = replace(loaded, unet=source.with_weights(loaded.unet, {}))
     return _bound(replace(quantised, source=source if keep_source else None), kernel_options)
 
 

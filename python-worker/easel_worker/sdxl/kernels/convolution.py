@@ -6,28 +6,37 @@ For the neighbours to the left and right, it multiplies the same aligned input b
 of the filter and shifts two of the sums by one pixel.
 
 It can add another image to its result, and can measure what it writes, so that a norm of the result
-need not read it again.
+need not read it again. It can round its input to 8 bits and multiply integers.
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.experimental import pallas as pl
 
-from easel_worker.sdxl.kernels import chip, taps
+from easel_worker.sdxl.kernels import chip, integers, taps
 from easel_worker.sdxl.kernels import rows as by_rows
 
 _MOST_PADDING = 1.25
 """Maximum ratio of padded input channels to input channels."""
 
 
+class Steps(NamedTuple):
+    """Of int8 weights: the input's gain, [in], and the step of each output channel, [out]."""
+
+    gain: Array
+    step: Array
+
+
 def fits(x: Array, weight: Array) -> bool:
     """Whether `convolve` supports these arrays."""
     inputs = x.shape[-1]
+    sublanes = by_rows.INT8_SUBLANES if weight.dtype == jnp.int8 else by_rows.SUBLANES
     filled = by_rows.padded(inputs) <= _MOST_PADDING * inputs
-    whole = x.shape[2] % by_rows.SUBLANES == 0 and weight.shape[:2] == (taps.FILTER, taps.FILTER)
+    whole = x.shape[2] % sublanes == 0 and weight.shape[:2] == (taps.FILTER, taps.FILTER)
     return x.dtype == jnp.bfloat16 and filled and whole
 
 
@@ -37,6 +46,7 @@ def convolve(
     bias: Array,
     affine: tuple[Array, Array] | None,
     *,
+    steps: Steps | None = None,
     residual: Array | None = None,
     measure: bool = False,
     interpret: bool = False,
@@ -44,33 +54,38 @@ def convolve(
     """Zero-padded convolution of stride 1, for arrays that `fits` accepts.
 
     Args:
-        x: [B, H, W, in], bfloat16; W is a multiple of 16, and channels fill most of their lanes.
-        weight: [3, 3, in, out].
+        x: [B, H, W, in], bfloat16; W is a multiple of 16, with int8 weights of 32, and channels
+            fill most of their lanes.
+        weight: [3, 3, in, out], bfloat16; or int8, with `steps` and `affine`.
         bias: [out] or [B, out], added at the end.
         affine: scale and shift of the input before its silu, float32 [B, in] each; None to use the
             input unchanged.
+        steps: of int8 weights, else None.
         residual: added to the result, [B, H, W, out]; or None.
         measure: whether to return the result's moments too.
         interpret: interpret the kernel on a CPU.
 
     Returns:
-        [B, H, W, out], summed in float32; and `rows.moments` of its blocks, [B, blocks, 2, out].
+        [B, H, W, out], summed in float32, of int8 in int32; and `rows.moments` of its blocks,
+        [B, blocks, 2, out].
     """
     batch, height, width, inputs = x.shape
     outputs = weight.shape[-1]
     rows = by_rows.block_rows(height, width, outputs)
     scales = [] if affine is None else [each[:, None, :] for each in affine]
+    rounding = [] if steps is None else [chip.vector(each) for each in steps]
     biases = jnp.broadcast_to(bias.astype(jnp.float32), (batch, outputs))[:, None, :]
     block = pl.BlockSpec((1, rows, width, outputs), lambda b, i: (b, i, 0, 0))
     added = [] if residual is None else [residual]
     call = pl.pallas_call(
-        partial(_kernel, scales=len(scales), added=len(added)),
+        partial(_kernel, scales=len(scales), rounding=len(rounding), added=len(added)),
         grid=(batch, height // rows),
         in_specs=[
             *by_rows.image_specs(x.shape, rows),
             pl.BlockSpec(weight.shape, lambda b, i: (0, 0, 0, 0)),
             pl.BlockSpec((1, 1, outputs), lambda b, i: (b, 0, 0)),
             *(pl.BlockSpec((1, 1, inputs), lambda b, i: (b, 0, 0)) for _ in scales),
+            *(pl.BlockSpec(each.shape, lambda b, i: (0, 0)) for each in rounding),
             *(block for _ in added),
         ],
         out_specs=[block, by_rows.moments_spec(outputs)][: 1 + measure],
@@ -81,9 +96,9 @@ def convolve(
         compiler_params=by_rows.compiler_params(),
         cost_estimate=by_rows.cost(x, outputs, taps.FILTER**2, batch * height * width),
         interpret=interpret,
-        name=f"conv_{height}x{width}x{inputs}x{outputs}",
+        name=f"{'int8_' if rounding else ''}conv_{height}x{width}x{inputs}x{outputs}",
     )
-    convolved: list[Array] = call(x, x, x, weight, biases, *scales, *added)
+    convolved: list[Array] = call(x, x, x, weight, biases, *scales, *rounding, *added)
     return convolved
 
 
@@ -95,9 +110,12 @@ def _kernel(
     bias: Array,
     *rest: Array,
     scales: int,
+    rounding: int,
     added: int,
 ) -> None:
-    affine, more, (out, *moments) = rest[:scales], rest[scales:][:added], rest[scales + added :]
+    affine, rest = rest[:scales], rest[scales:]
+    steps, rest = rest[:rounding], rest[rounding:]
+    more, (out, *moments) = rest[:added], rest[added:]
     _, rows, width, outputs = out.shape
 
     def prepared(ref: Array) -> Array:
@@ -106,11 +124,19 @@ def _kernel(
             return x
         scale, shift = affine
         y = x.astype(jnp.float32) * scale[0] + shift[0]
-        return (y * jax.nn.sigmoid(y)).astype(x.dtype)
+        silu = y * jax.nn.sigmoid(y)
+        if steps:
+            gain, _ = steps
+            return integers.to_int8(silu * gain[...])
+        return silu.astype(x.dtype)
 
     x = by_rows.with_neighbours(prepared(above), prepared(here), prepared(below))
 
-    y = taps.convolved(x, weight) + bias[0]
+    y = taps.convolved(x, weight).astype(jnp.float32)
+    if steps:
+        _, step = steps
+        y *= step[...]
+    y += bias[0]
     for each in more:
         y += each[0].reshape(rows * width, outputs).astype(jnp.float32)
     stored = y.astype(out.dtype)

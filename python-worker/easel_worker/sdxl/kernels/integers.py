@@ -1,7 +1,7 @@
-"""Helpers of the kernels of 8-bit linear layers: norm and rounding in vector memory.
+"""Helpers of the kernels of 8-bit layers: norm and rounding in vector memory.
 
-Kernels process tokens [tokens, channels] in blocks, while the weights stay in vector memory. Small
-blocks keep the sums of products in registers.
+Kernels of linear layers process tokens [tokens, channels] in blocks, while the weights stay in
+vector memory. Small blocks keep the sums of products in registers.
 """
 
 from typing import Protocol, runtime_checkable

@@ -14,6 +14,9 @@ from easel_worker.sdxl.kernels import chip
 SUBLANES = 16
 """Sublanes of a register of bfloat16."""
 
+INT8_SUBLANES = 32
+"""Sublanes of a register of int8."""
+
 _MOST_SUMS = 2**20
 """Maximum number of float32 sums of a block for one filter column: 4 MiB."""
 

@@ -6,7 +6,7 @@ operands to bfloat16.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import field
 from typing import NamedTuple, Self
 
@@ -293,46 +293,6 @@ def _of_whole_image(moments: Array) -> Array:
 def _standardised(x: Array, moments: Moments, eps: float) -> Array:
     mean, variance = moments
     return (x - mean) * lax.rsqrt(variance + eps)
-
-
-def norm_silu_conv(
-    norm: GroupNorm,
-    conv: Conv,
-    x: Measured,
-    *,
-    offset: Array | None = None,
-    residual: Callable[[], Array] | None = None,
-    measure: bool = False,
-) -> Measured:
-    """residual + conv(silu(norm(x))) + offset, fused where the convolution kernel supports it.
-
-    Args:
-        norm: norm of the input.
-        conv: a 3×3 convolution of stride 1.
-        x: [B, H, W, in].
-        offset: added to every pixel of an image, [B, out]; or None.
-        residual: computes what to add to the image, [B, H, W, out]; or None.
-        measure: whether the kernel measures the result, for the norm that follows.
-
-    Returns:
-        [B, H, W, out].
-    """
-    if conv.kernel_options.convolution_kernel and kernel.fits(x.image, conv.weight):
-        return Measured(
-            *kernel.convolve(
-                x.image,
-                conv.weight,
-                conv.bias if offset is None else conv.bias + offset,
-                norm.affine(x),
-                residual=None if residual is None else residual(),
-                measure=measure,
-                interpret=conv.kernel_options.interpret,
-            )
-        )
-    y = conv(jax.nn.silu(norm(x.image)))
-    if offset is not None:
-        y = y + offset[:, None, None, :]
-    return Measured(y if residual is None else residual() + y)
 
 
 def gelu(x: Array) -> Array:

@@ -1,20 +1,26 @@
 """Residual blocks, downsampling and upsampling, shared by the UNet and the VAE."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Self
 
 from jax import Array
 
 from easel_worker.sdxl.kernels import upsampling
+from easel_worker.sdxl.model.image_layers import norm_silu_conv
+from easel_worker.sdxl.model.int8 import AnyConv
 from easel_worker.sdxl.model.layers import (
     Conv,
     GroupNorm,
     Linear,
     Measured,
     Padding,
-    norm_silu_conv,
     upsample_nearest,
 )
 from easel_worker.sdxl.model.params import layer
+
+Change = Callable[[list[Conv]], Sequence[AnyConv]]
+"""Replaces convolutions that share an input."""
 
 
 @layer
@@ -22,9 +28,9 @@ class Resnet:
     """A residual block. `time` is None in the VAE, `shortcut` where the channels stay the same."""
 
     norm1: GroupNorm
-    conv1: Conv
+    conv1: AnyConv
     norm2: GroupNorm
-    conv2: Conv
+    conv2: AnyConv
     time: Linear | None
     shortcut: Linear | None
 
@@ -87,6 +93,20 @@ class Resnet:
             return x.image if self.shortcut is None else self.shortcut(x.image)
 
         return norm_silu_conv(self.norm2, self.conv2, h, residual=shortcut, measure=True)
+
+    def replaced(self, change: Change) -> Self:
+        """Replace the convolutions.
+
+        Args:
+            change: called with each.
+
+        Raises:
+            TypeError: one is no plain `Conv`, because it was replaced before.
+        """
+        if not (isinstance(self.conv1, Conv) and isinstance(self.conv2, Conv)):
+            raise TypeError("these convolutions are already quantised")
+        [conv1], [conv2] = change([self.conv1]), change([self.conv2])
+        return replace(self, conv1=conv1, conv2=conv2)
 
 
 def declare_downsample(name: str, channels: int, padding: Padding) -> Conv:

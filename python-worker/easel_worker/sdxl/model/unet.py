@@ -12,12 +12,12 @@ from jax.typing import DTypeLike
 from easel_worker.sdxl.model.additions import NO_ADDITIONS, Additions
 from easel_worker.sdxl.model.attention import KeyValue, WithPicture
 from easel_worker.sdxl.model.config import UNetConfig
+from easel_worker.sdxl.model.image_layers import norm_silu_conv
 from easel_worker.sdxl.model.layers import (
     Conv,
     GroupNorm,
     Linear,
     Measured,
-    norm_silu_conv,
     sinusoid,
 )
 from easel_worker.sdxl.model.params import STATIC, layer

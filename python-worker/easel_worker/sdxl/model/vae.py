@@ -10,14 +10,8 @@ from jax import Array
 
 from easel_worker.sdxl.model.attention import Attend, KeyValue, merge_heads, split_heads
 from easel_worker.sdxl.model.config import VaeConfig
-from easel_worker.sdxl.model.layers import (
-    Conv,
-    GroupNorm,
-    Linear,
-    Measured,
-    Padding,
-    norm_silu_conv,
-)
+from easel_worker.sdxl.model.image_layers import norm_silu_conv
+from easel_worker.sdxl.model.layers import Conv, GroupNorm, Linear, Measured, Padding
 from easel_worker.sdxl.model.params import STATIC, layer
 from easel_worker.sdxl.model.resnet import Resnet, Upsample, declare_downsample
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from easel_worker.sdxl.model.layers import Conv
 from easel_worker.sdxl.model.unet import UNet
 from easel_worker.sdxl.quantization import selection
 
@@ -45,6 +46,7 @@ def read(file: Path, tree: UNet) -> list[Largest]:
     except SafetensorError as error:
         raise CalibrationError(f"{file} cannot be read: {error}") from error
     wanted = shapes(tree)
+    _refuse_without_convolutions(file, found, tree)
     wrong = [name for name, shape in wanted.items() if _shape(found, name) != shape]
     wrong += [name for name in found if name not in wanted]
     if wrong:
@@ -64,9 +66,21 @@ def write(file: Path, largest: Mapping[str, Largest]) -> None:
 
 def shapes(tree: UNet) -> dict[str, tuple[int, ...]]:
     """The names and shapes of a UNet's calibration, in order."""
-    inputs = (layers[0].weight.shape[0] for layers in selection.shared_inputs(tree))
+    inputs = (layers[0].weight.shape[-2] for layers in selection.shared_inputs(tree))
     names = selection.input_names(tree)
     return {name: (size,) for name, size in zip(names, inputs, strict=True)}
+
+
+def _refuse_without_convolutions(file: Path, found: Mapping[str, Largest], tree: UNet) -> None:
+    """Refuse a file from before int8 had convolutions, which has all names but theirs."""
+    names = zip(selection.input_names(tree), selection.shared_inputs(tree), strict=True)
+    convolutions = {name for name, layers in names if isinstance(layers[0], Conv)}
+    others = [name for name in shapes(tree) if name not in convolutions]
+    if others and set(others) == set(found):
+        raise CalibrationError(
+            f"{file} is from an older version, which did not measure convolutions: make it again "
+            "with `npm run calibrate -- --model FOLDER`"
+        )
 
 
 def _shape(found: Mapping[str, Largest], name: str) -> tuple[int, ...] | None:

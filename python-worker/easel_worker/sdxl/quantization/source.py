@@ -5,6 +5,7 @@ one layer quantises its whole group again, by the program that quantised it when
 """
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -12,14 +13,13 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from easel_worker.sdxl.model.int8 import Int8Linear
 from easel_worker.sdxl.model.kernel_layer import bind
 from easel_worker.sdxl.model.kernel_options import PLAIN, KernelOptions
-from easel_worker.sdxl.model.layers import Linear
 from easel_worker.sdxl.model.params import Param, declared, nbytes
 from easel_worker.sdxl.model.unet import UNet
-from easel_worker.sdxl.quantization import linears, selection
+from easel_worker.sdxl.quantization import scales, selection
 from easel_worker.sdxl.quantization.calibration import Largest
+from easel_worker.sdxl.quantization.scales import Plain, Steps
 
 Put = Callable[[NDArray[Any], Param], Array]
 """Places a parameter of the host on the devices."""
@@ -32,7 +32,7 @@ class Source:
         self,
         unet: UNet,
         declarations: UNet,
-        quantised: Sequence[Sequence[Int8Linear]],
+        quantised: Sequence[Sequence[Steps]],
         largest: Sequence[Largest],
         kernel_options: KernelOptions = PLAIN,
     ) -> None:
@@ -40,7 +40,7 @@ class Source:
 
         unet: with plain layers. Its other arrays are those of the quantised UNet.
         declarations: the UNet's.
-        quantised: what `selection.quantised_layers` made of it.
+        quantised: what `selection.quantised_weights` made of it.
         largest: the calibration.
         kernel_options: of the quantised UNet.
         """
@@ -64,15 +64,15 @@ class Source:
     def move_to_host(self) -> None:
         """Keep the weights in the host's memory from now on, which frees the devices'."""
 
-        def moved(group: list[Linear]) -> list[Linear]:
-            return [Linear(np.asarray(each.weight), each.bias) for each in group]  # type: ignore[arg-type]
+        def moved(group: list[Plain]) -> list[Any]:
+            return [replace(each, weight=np.asarray(each.weight)) for each in group]  # type: ignore[arg-type]
 
         self._unet = selection.replaced(self._unet, moved)
 
     def release(self) -> None:
         """Keep nothing: no copy can be begun any more."""
 
-        def shapes(group: list[Linear]) -> list[Linear]:
+        def shapes(group: list[Plain]) -> list[Any]:
             return [jax.eval_shape(lambda layer: layer, each) for each in group]
 
         self._unet = selection.replaced(self._unet, shapes)
@@ -86,20 +86,15 @@ class Source:
         """
         return Requantised(self, self._declarations, names, put)
 
-    def quantise(self, group: int, weights: Sequence[Array]) -> list[Int8Linear]:
-        """The layers of a group of `selection.shared_inputs`, from all of its weights."""
-        plain = [Linear(weight, None) for weight in weights]
-        return linears.quantise(plain, self._largest[group])
+    def quantise(self, group: int, weights: Sequence[Array]) -> list[Steps]:
+        """A group of `selection.shared_inputs`, from all of its weights."""
+        made: list[Steps] = scales.steps_of(list(weights), self._largest[group])
+        return made
 
-    def with_layers(self, unet: UNet, made: dict[int, list[Int8Linear]]) -> UNet:
+    def with_weights(self, unet: UNet, made: dict[int, list[Steps]]) -> UNet:
         """The quantised UNet with other groups, and with all other parameters of `unet`."""
-        groups = iter([made.get(i, own) for i, own in enumerate(self._quantised)])
-
-        def change(plain: list[Linear]) -> list[Int8Linear]:
-            pairs = zip(next(groups), plain, strict=True)
-            return [Int8Linear(one.int8, one.gain, one.step, other.bias) for one, other in pairs]
-
-        return bind(selection.replaced(unet, change), self._kernel_options)
+        groups = [made.get(i, own) for i, own in enumerate(self._quantised)]
+        return bind(selection.with_weights(unet, groups), self._kernel_options)
 
 
 class Requantised:
@@ -121,7 +116,7 @@ class Requantised:
         self._group = {param.name: i for i, group in enumerate(members) for param in group}
         self._missing = [{param.name for param in group} & set(names) for group in members]
         self._changed: dict[str, Array] = {}
-        self._made: dict[int, list[Int8Linear]] = {}
+        self._made: dict[int, list[Steps]] = {}
         self._put = put
 
     def change(self, name: str, values: Array) -> None:
@@ -140,7 +135,7 @@ class Requantised:
     def finish(self) -> UNet:
         """The copy, once all parameters have changed."""
         unet: UNet = jax.tree.unflatten(self._tree, self._leaves)
-        return self._source.with_layers(unet, self._made)
+        return self._source.with_weights(unet, self._made)
 
     def _weight(self, param: Param) -> Array:
         if (changed := self._changed.pop(param.name, None)) is not None:

@@ -46,13 +46,15 @@ def lora_bytes(config: SdxlConfig, dtypes: Dtypes) -> LoraBytes:
     groups = selection.shared_inputs(UNet.declare(config.unet)) if dtypes.int8 else []
     weights: list[Any] = [layer.weight for group in groups for layer in group]
     rounded = sum(param.size for param in weights)
+    rounded_linear = sum(param.size for param in weights if param.layout is not Layout.CONV)
     linear = sum(
         param.size
         for tree in declarations(config).values()
         for param in declared(tree)
         if param.layout in (Layout.LINEAR, Layout.POINTWISE)
     )
-    return LoraBytes(source=wide * rounded, copy=wide * (linear - rounded) + rounded)
+    copy = wide * (linear - rounded_linear) + rounded_linear
+    return LoraBytes(source=wide * rounded, copy=copy)
 
 
 def bytes_beside(about: Description, options: Options, programs: ProgramSet) -> int:

@@ -95,8 +95,8 @@ class Options:
         str,
         Option(
             parse.choice(*QUANTIZATIONS),
-            "int8 computes the UNet's linear layers in 8 bits, which changes images a little; "
-            "it needs a calibration",
+            "int8 computes the UNet's linear layers, and its convolutions below full resolution, "
+            "in 8 bits, which changes images a little; it needs a calibration",
         ),
     ] = "none"
 
