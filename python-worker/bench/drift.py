@@ -26,7 +26,6 @@ from easel_worker.engine import ImageSpec, LoraUse, Pixels, Tokens
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.lanes import SdxlLane
 from easel_worker.sdxl.serving.options import Options
-from easel_worker.sdxl.serving.other_unet import OtherUNet
 from parity.loras.files import shapes_of
 
 LORA, LORA_WEIGHT = LORAS[0], 0.3
@@ -58,7 +57,6 @@ class Variant:
         lora: the weight of `LORA`; None for images without.
         beside: the name of the variant that its images are compared with.
         advance: does the steps of an image.
-        other: computes the UNet in the place of ours; None for ours.
     """
 
     name: str
@@ -71,7 +69,6 @@ class Variant:
     lora: float | None = None
     beside: str = "plain"
     advance: Advance = every_step
-    other: OtherUNet | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +127,7 @@ def psnr(ours: Pixels, wanted: Pixels) -> float:
 
 def make(variant: Variant, texts: Sequence[Tokens]) -> Made:
     """Make an image of each text in turn, the n-th with seed n."""
-    engine = SdxlEngine(DEMO, variant.options, other=variant.other)
+    engine = SdxlEngine(DEMO, variant.options)
     engine.warm(lambda _: None)
     can, weight = engine.capabilities, variant.lora
     defaults = can.defaults
