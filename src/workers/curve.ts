@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import { setTimeout } from 'node:timers/promises'
 import { Context, Router } from 'zeromq'
 import { CURVE_KEY, toZ85 } from '../z85.js'
 import { ConnectionIds } from './connection-ids.js'
@@ -12,6 +13,14 @@ const ROUTING_ID = 'Identity'
 
 /** ZeroMQ asks about the peers of a socket with CURVE only if the socket has a domain. */
 const DOMAIN = 'workers'
+
+/**
+ * How long an answer waits, in ms. libzmq looks for the answer once before it reads the name that the peer gave itself, and
+ * one that is there by then is overruled by it. The worker's HELLO is then dropped until it connects anew.
+ *
+ * @see https://github.com/zeromq/libzmq/blob/622fc6dde99ee172ebaa9c8628d85a7a1995a21d/src/curve_server.cpp
+ */
+const ANSWER_AFTER_MS = 20
 
 /** How the gateway proves who it is, and whom it lets in. */
 export interface CurveKeys {
@@ -85,6 +94,8 @@ export async function openDoor(keys: CurveKeys, onError: (error: Error) => void)
   const ids = new ConnectionIds()
   const handler = new Router({ context, linger: 0 })
   await handler.bind(ASKED_AT)
+  // Only one message may be sent at a time.
+  let sent: Promise<void> = Promise.resolve()
   const answering = (async () => {
     for await (const frames of handler) {
       known = await readWorkerKeys(file).catch((error: Error) => {
@@ -92,7 +103,13 @@ export async function openDoor(keys: CurveKeys, onError: (error: Error) => void)
         return known
       })
       const answer = answerTo(frames, known, ids)
-      if (answer !== undefined) await handler.send(answer)
+      if (answer === undefined) continue
+      const due = setTimeout(ANSWER_AFTER_MS)
+      // What cannot be sent is of a gateway that closes.
+      sent = sent
+        .then(() => due)
+        .then(() => handler.send(answer))
+        .catch(() => undefined)
     }
   })()
   // The loop ends when the socket closes; an error then is irrelevant.
