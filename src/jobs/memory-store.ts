@@ -331,9 +331,9 @@ export class MemoryJobStore implements JobStore {
       all.bytes += records
       if (other === scope) own.bytes += records
     }
-    for (const { name, job } of this.#fresh)
+    for (const { name, job, bytes: taken } of this.#fresh)
       for (const sum of name.scope === scope ? [all, own] : [all]) {
-        sum.bytes += bytesOf(job)
+        sum.bytes += taken
         sum.reserve = Math.max(sum.reserve, job.reserve)
       }
     const most = this.bounds.bytes

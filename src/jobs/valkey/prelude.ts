@@ -1,6 +1,7 @@
 /**
  * What every script of the store begins with. KEYS[1] is the prefix of all keys. `charge` says what a hash now takes: in the
- * hash, in all (`bytes`) and in its scope (`scope:bytes`).
+ * hash, in all (`bytes`) and in its scope (`scope:bytes`), and
+ * `over` whether some bytes more would be too many of either.
  *
  * Jobs that nobody has begun and records go away only by themselves. `stuck` says whether with some bytes more these would
  * leave too little for the images of one of the jobs: then nobody could begin it, and it would wait for its deadline.
@@ -20,6 +21,11 @@ local function charge(key, bytes, by_scope)
   call('INCRBY', P .. 'bytes', more)
   add('scope:bytes', scope, more)
   if by_scope then add(by_scope, scope, more) end
+end
+local function over(scope, more, most, scope_most)
+  local used = tonumber(call('GET', P .. 'bytes') or '0')
+  local own = tonumber(call('HGET', P .. 'scope:bytes', scope) or '0')
+  return used + more > tonumber(most) or own + more > tonumber(scope_most)
 end
 local function stuck(scope, more, reserve, most, scope_most)
   local all, own = tonumber(more), tonumber(more)

@@ -27,9 +27,7 @@ local function size(name)
   return ${RECORD_BYTES} + #doc + tonumber(parts) + #(hook or '')
 end
 local function full(scope, more, most, scope_most)
-  local used = tonumber(call('GET', P .. 'bytes') or '0')
-  local own = tonumber(call('HGET', P .. 'scope:bytes', scope) or '0')
-  return used + more > tonumber(most) or own + more > tonumber(scope_most) or stuck(scope, more, 0, most, scope_most)
+  return over(scope, more, most, scope_most) or stuck(scope, more, 0, most, scope_most)
 end
 local function expire(name, from, ttl)
   local time = int(from + ttl)
@@ -43,8 +41,7 @@ local function show(name)
 end
 local function close(name)
   if call('ZREM', P .. 'open', name) == 0 then return end
-  local scope = get(name, 'scope')
-  if call('HINCRBY', P .. 'scope:open', scope, -1) == 0 then call('HDEL', P .. 'scope:open', scope) end
+  add('scope:open', get(name, 'scope'), -1)
 end
 ${HOOKS.functions}local function drop(name)
   close(name)

@@ -129,7 +129,7 @@ local function forget(name)
   local scope = get(name, 'scope')
   leave(name, 0)
   count(name, 0)
-  if call('HINCRBY', P .. 'scope:jobs', scope, -1) == 0 then call('HDEL', P .. 'scope:jobs', scope) end
+  add('scope:jobs', scope, -1)
   call('ZREM', P .. 'ended', name)
   tell_at(name)
   call('UNLINK', job(name), P .. 'out:' .. name)
@@ -158,9 +158,7 @@ if call('EXISTS', job(name)) == 1 then return {'known', state(name)} end
 local jobs = call('ZCARD', P .. 'deadline') + call('ZCARD', P .. 'ended')
 local own = tonumber(call('HGET', P .. 'scope:jobs', scope) or '0')
 if jobs >= tonumber(jobs_limit) or own >= tonumber(scope_jobs) then return {'full', 'jobs'} end
-local used = tonumber(call('GET', P .. 'bytes') or '0')
-own = tonumber(call('HGET', P .. 'scope:bytes', scope) or '0')
-if used + bytes > tonumber(bytes_limit) or own + bytes > tonumber(scope_bytes) then return {'full', 'bytes'} end
+if over(scope, bytes, bytes_limit, scope_bytes) then return {'full', 'bytes'} end
 -- A gateway of before may have ended jobs without these.
 if call('ZCARD', P .. 'deadline') == 0 then call('DEL', P .. 'scope:new', P .. 'reserves', P .. 'reserves:' .. scope) end
 if stuck(scope, bytes, reserve, bytes_limit, scope_bytes) then return {'full', 'bytes'} end
@@ -273,8 +271,7 @@ local scope, before = get(name, 'scope', 'bytes')
 call('HINCRBY', job(name), 'half', #about + 1 + #half)
 local bytes = running_bytes(name)
 local more = bytes - tonumber(before)
-local used, own = call('GET', P .. 'bytes'), call('HGET', P .. 'scope:bytes', scope)
-if more > 0 and (used + more > tonumber(bytes_limit) or own + more > tonumber(scope_bytes)) then
+if more > 0 and over(scope, more, bytes_limit, scope_bytes) then
   call('HINCRBY', job(name), 'half', -(#about + 1 + #half))
   return 'full'
 end
