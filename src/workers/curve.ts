@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { setTimeout } from 'node:timers/promises'
+import pLimit from 'p-limit'
 import { Context, Router } from 'zeromq'
 import { CURVE_KEY, toZ85 } from '../z85.js'
 import { ConnectionIds } from './connection-ids.js'
@@ -94,8 +95,8 @@ export async function openDoor(keys: CurveKeys, onError: (error: Error) => void)
   const ids = new ConnectionIds()
   const handler = new Router({ context, linger: 0 })
   await handler.bind(ASKED_AT)
-  // Only one message may be sent at a time.
-  let sent: Promise<void> = Promise.resolve()
+  // zeromq.js allows one pending send.
+  const inTurn = pLimit(1)
   const answering = (async () => {
     for await (const frames of handler) {
       known = await readWorkerKeys(file).catch((error: Error) => {
@@ -104,11 +105,9 @@ export async function openDoor(keys: CurveKeys, onError: (error: Error) => void)
       })
       const answer = answerTo(frames, known, ids)
       if (answer === undefined) continue
-      const due = setTimeout(ANSWER_AFTER_MS)
-      // What cannot be sent is of a gateway that closes.
-      sent = sent
-        .then(() => due)
-        .then(() => handler.send(answer))
+      void setTimeout(ANSWER_AFTER_MS)
+        .then(() => inTurn(() => handler.send(answer)))
+        // What cannot be sent is of a gateway that closes.
         .catch(() => undefined)
     }
   })()
