@@ -171,46 +171,36 @@ def _share(report: Report, attribute: str) -> str:
     return f"{100 * right / judged:.1f}" if judged else "–"
 
 
-def arguments(prog: str, description: str | None) -> argparse.Namespace:
-    """Read the command line that `bench/drift.mjs` calls these programs with."""
+def run(prog: str, description: str | None, compared: Callable[[Path], Iterable[Variant]]) -> None:
+    """Print the captions, or the table: what `bench/drift.mjs` calls these programs for.
+
+    Args:
+        prog: the program's name.
+        description: for its `--help`.
+        compared: the variants, given a folder that has `LORA`.
+    """
     parser = argparse.ArgumentParser(prog=prog, description=description, allow_abbrev=False)
     parser.add_argument("--count", type=int, required=True, help="number of captions")
     parser.add_argument("--captions", action="store_true", help="print them as JSON and exit")
     parser.add_argument(
         "--tokens", type=Path, help='the captions\' ids: JSON, a list of {"ids", "ids_2"}'
     )
-    return parser.parse_args()
-
-
-def read_tokens(file: Path) -> list[Tokens]:
-    """Read the file of `--tokens`."""
-    read = json.loads(file.read_text(encoding="utf-8"))
-    return [Tokens(tuple(each["ids"]), tuple(each["ids_2"])) for each in read]
-
-
-def print_table(
-    compared: Iterable[Variant], texts: Sequence[Tokens], captions: Sequence[Caption]
-) -> None:
-    """Make the images of each variant and print the table."""
-    header = ["", "PSNR dB mean", "least", *(f"{each} %" for each in JUDGED), "s an image"]
-    print(f"| {' | '.join(header)} |\n|{'---|' * len(header)}")
-    made: dict[str, Made] = {}
-    for variant in compared:
-        made[variant.name] = own = make(variant, texts)
-        print(row(variant.name, own, made[variant.beside], captions), flush=True)
-
-
-def main() -> None:
-    """Print the captions, or the table."""
-    chosen = arguments("bench.drift", __doc__)
+    chosen = parser.parse_args()
     captions = held_out_captions(chosen.count)
     if chosen.captions:
         print(json.dumps([caption.text for caption in captions]))
         return
+    read = json.loads(chosen.tokens.read_text(encoding="utf-8"))
+    texts = [Tokens(tuple(each["ids"]), tuple(each["ids_2"])) for each in read]
+    header = ["", "PSNR dB mean", "least", *(f"{each} %" for each in JUDGED), "s an image"]
+    print(f"| {' | '.join(header)} |\n|{'---|' * len(header)}")
+    made: dict[str, Made] = {}
     with tempfile.TemporaryDirectory() as folder:
         LORA.write(Path(folder), shapes_of(DEMO))
-        print_table(variants(Path(folder)), read_tokens(chosen.tokens), captions)
+        for variant in compared(Path(folder)):
+            made[variant.name] = own = make(variant, texts)
+            print(row(variant.name, own, made[variant.beside], captions), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    run("bench.drift", __doc__, variants)

@@ -4,7 +4,6 @@ Each advances a lane of the real engine and changes its arrays between steps. A 
 same as a program of its own would, but does not save its time.
 """
 
-import json
 from dataclasses import replace
 
 import jax.numpy as jnp
@@ -12,7 +11,6 @@ from jax import Array
 
 from bench import drift
 from bench.drift import Advance, Variant
-from demo.evaluation.held_out import held_out_captions
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.lanes import SdxlLane
 
@@ -101,15 +99,5 @@ def variants() -> list[Variant]:
     return found
 
 
-def main() -> None:
-    """Print the captions, or the table."""
-    chosen = drift.arguments("bench.forecasts", __doc__)
-    captions = held_out_captions(chosen.count)
-    if chosen.captions:
-        print(json.dumps([caption.text for caption in captions]))
-        return
-    drift.print_table(variants(), drift.read_tokens(chosen.tokens), captions)
-
-
 if __name__ == "__main__":
-    main()
+    drift.run("bench.forecasts", __doc__, lambda _: variants())

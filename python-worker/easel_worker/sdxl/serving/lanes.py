@@ -149,7 +149,7 @@ class SdxlLane:
     @property
     def line(self) -> Line | None:
         """The forecast for the next evaluation, which is a cached one; None to reuse `deep`."""
-        if len(self.seen) == 1 or not self.seen:
+        if len(self.seen) < 2:
             return None
         before, last = self.seen
         if before.timestep == last.timestep:
@@ -176,7 +176,7 @@ class SdxlLane:
         self.evaluation += 1
         if self.evaluation == self.evaluations or not self.next.cached:
             self.deep = self.before_deep = None
-        if self.evaluation == self.evaluations or not any(p.cached for p in self.plan[self.step :]):
+        if self.seen and not any(step.cached for step in self.plan[self.step :]):
             self.seen = ()
 
     def _see(self, deep: Array) -> None:
